@@ -1,0 +1,1 @@
+"""Commands of `pcsr-fast`, one module each with `main(words)`."""

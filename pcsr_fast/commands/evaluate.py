@@ -1,0 +1,60 @@
+"""`pcsr-fast evaluate RUN`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from pcsr_fast.commands.options import parse_options
+from pcsr_fast.errors import ConfigError
+from pcsr_fast.files import write_json
+from pcsr_fast.report.tables import retrieval_table
+from pcsr_fast.training.observers import Observer
+from pcsr_fast.training.parse import parse_config
+from pcsr_fast.training.run import prepare
+from pcsr_fast.training.trainer import Trainer
+
+
+@dataclass
+class EvaluateOptions:
+    """Retrieval metrics of the best checkpoint of a run.
+
+    Attributes:
+        run: folder of the run.
+        split: split to rank.
+        folds: blocks of consecutive pictures whose metrics are averaged (COCO 1K: 5).
+        test_split: which test files of a precomputed set: `test`, or `testall` (COCO 5K).
+        output: JSON file to write the metrics to.
+    """
+
+    run: str
+    split: Literal["dev", "test"] = "test"
+    folds: int = 1
+    test_split: Literal["test", "testall"] | None = None
+    output: str | None = None
+
+
+def main(argv: Sequence[str]) -> None:
+    """Load, rank, print."""
+    options = parse_options(EvaluateOptions, "evaluate", argv, positional=["run"])
+    folder = Path(options.run)
+    written = folder / "config.yaml"
+    if not written.is_file():
+        raise ConfigError(f"{written}: no such file; expected the folder of a training run")
+    config, _ = parse_config(["--config", str(written), "--output", str(folder)], "evaluate")
+    if options.test_split:
+        config.data.test_split = options.test_split
+    dataset, held, _ = prepare(config)
+    trainer = Trainer(config, dataset, held, folder, Observer())
+    trainer.load_best()
+    pairs = dataset.test if options.split == "test" else dataset.dev
+    if not 1 <= options.folds <= pairs.num_images:
+        raise ConfigError(f"--folds: got {options.folds}, expected 1 to {pairs.num_images}, the pictures of {pairs.name}")
+    result = trainer.evaluate(pairs, options.folds)
+    Console().print(retrieval_table(result))
+    if options.output:
+        write_json(options.output, result)

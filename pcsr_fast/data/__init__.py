@@ -1,0 +1,1 @@
+"""Image-text pairs from disk: features, captions, vocabulary, noise, the demo set; nothing here knows a model."""

@@ -1,0 +1,217 @@
+"""Switches of the methods, grouped and named as in METHODS 4.6, 4.7 and 9."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class WarmupConfig:
+    """Training on all pairs before the first split.
+
+    Attributes:
+        epochs: number of warm-up epochs.
+        loss: `infonce`, `triplet_mean` (mean of the negatives, NCR), `rce` (L2RM) or `select` (InfoNCE on the share
+            `select_rate` of the batch with the smallest loss, BiCro).
+        temperature: temperature of InfoNCE and RCE.
+        select_rate: share of a batch that `select` keeps.
+    """
+
+    epochs: int = 5
+    loss: Literal["infonce", "triplet_mean", "rce", "select"] = "infonce"
+    temperature: float = 0.05
+    select_rate: float = 0.5
+
+
+@dataclass
+class LossConfig:
+    """The triplet loss.
+
+    Attributes:
+        margin: alpha, the margin of a pair with label 1.
+        soft_margin: how a label y in [0, 1] becomes a margin: `exponential`, `linear` or `sin`.
+        margin_mode: `anchor`, `row`, `col`, or `official` (row for clean and ambiguous, col for replaced text).
+        positive_mask: which pairs of a batch are never negatives: `diag` (the pair itself) or `image_id` (also other
+            captions that hold the same image).
+        reduction: `sum` over the batch, as published, or `mean`.
+    """
+
+    margin: float = 0.2
+    soft_margin: Literal["exponential", "linear", "sin"] = "exponential"
+    margin_mode: Literal["anchor", "row", "col", "official"] = "anchor"
+    positive_mask: Literal["diag", "image_id"] = "image_id"
+    reduction: Literal["sum", "mean"] = "sum"
+
+
+@dataclass
+class SplitConfig:
+    """Confidence split: per-sample losses and a two-component mixture (METHODS 2.3).
+
+    Attributes:
+        mixture: `gaussian` or `beta`.
+        init: start of the mixture: `quantile` (deterministic) or `kmeans` (as scikit-learn).
+        p_threshold: a pair is clean when its posterior is above this.
+        min_noisy_frac: this share is always called noisy, even if every posterior is high.
+        loader: order of the pairs in the split pass: `shuffled` (seeded) or `sequential`.
+        batch_size: pairs a batch of the split pass, whose captions and images are the negatives; 0 means train.batch_size.
+        passes: shuffled passes whose losses are averaged.
+        momentum: weight of the earlier epochs in a running mean of the normalised losses; 0 uses this epoch alone.
+        monotone: `clip` makes the posterior fall with the loss; `off` leaves the mixture as it is.
+    """
+
+    mixture: Literal["gaussian", "beta"] = "gaussian"
+    init: Literal["quantile", "kmeans"] = "quantile"
+    p_threshold: float = 0.5
+    min_noisy_frac: float = 0.01
+    loader: Literal["shuffled", "sequential"] = "shuffled"
+    batch_size: int = 0
+    passes: int = 1
+    momentum: float = 0.0
+    monotone: Literal["off", "clip"] = "off"
+
+
+@dataclass
+class HeadConfig:
+    """Pseudo-classifier.
+
+    Attributes:
+        enabled: whether the pseudo-classification terms are trained on clean pairs.
+        num_classes: pseudo-classes K.
+        hidden: hidden units.
+        entropy: `batch_mean` (entropy of the mean prediction, against collapse) or `per_sample` (as published).
+        lambda_en: weight of the entropy term.
+        train_in_warmup: whether the warm-up trains the head.
+        text_pool: how a caption is brought to the head's size: `interp_valid` or `pad_batch_max` (as published).
+    """
+
+    enabled: bool = True
+    num_classes: int = 256
+    hidden: int = 256
+    entropy: Literal["batch_mean", "per_sample"] = "batch_mean"
+    lambda_en: float = 1.0
+    train_in_warmup: bool = True
+    text_pool: Literal["interp_valid", "pad_batch_max"] = "interp_valid"
+
+
+@dataclass
+class PcsConfig:
+    """Pseudo-label consistency score: which noisy pairs are refinable (METHODS 4.3, 4.4).
+
+    Attributes:
+        enabled: off calls every noisy pair refinable (PC2).
+        score: `gap`, `gap_ratio`, `majority` or `neg_entropy` of the votes.
+        window: split passes that are remembered; 0 remembers all.
+        source: who votes: the `image`, the `text`, or both (`agreement`).
+        threshold: `quantile` of the noisy pairs, `controller` (as published), `mean`, or `gmm`.
+        share_min: refinable share at the start of training.
+        share_max: refinable share at its end.
+        count_warmup: whether predictions of warm-up steps vote.
+        votes_per_epoch: weight of a split pass's vote.
+    """
+
+    enabled: bool = True
+    score: Literal["gap", "gap_ratio", "majority", "neg_entropy"] = "gap_ratio"
+    window: int = 0
+    source: Literal["image", "text", "agreement"] = "image"
+    threshold: Literal["quantile", "controller", "mean", "gmm"] = "quantile"
+    share_min: float = 0.4
+    share_max: float = 0.9
+    count_warmup: bool = False
+    votes_per_epoch: int = 1
+
+
+@dataclass
+class PoConfig:
+    """Prediction oscillation: rectifies the labels of clean pairs (METHODS 3.2).
+
+    Attributes:
+        enabled: off uses the mixture's posterior alone.
+        key: bank index: `global` pair id, or `local` position in the subset (the published defect).
+    """
+
+    enabled: bool = True
+    key: Literal["global", "local"] = "global"
+
+
+@dataclass
+class ReplaceConfig:
+    """Text replacement for refinable pairs.
+
+    Attributes:
+        by: what is compared: pseudo-class `prediction` (as published) or the model's own image-text `similarity`.
+        pool: candidates: the clean `batch`, a `queue` of recent clean captions, or the whole `clean_set` (similarity of `vse` only).
+        queue_size: captions in the queue.
+        min_cos: smallest similarity at which a caption is put in another's place.
+        below: what happens under it: `drop` the pair, or `margin0` (as published).
+        detach_margin: whether the margin is a constant of the step.
+        resample: `gather` takes the caption as it is; `official` squeezes it to the replaced one's length (SGRAF only).
+        reuse_clean_emb: take the clean step's embeddings instead of encoding again.
+        mask_equal: whether pairs that got the same caption are no negatives of each other.
+    """
+
+    by: Literal["prediction", "similarity"] = "prediction"
+    pool: Literal["batch", "queue", "clean_set"] = "batch"
+    queue_size: int = 4096
+    min_cos: float = 0.5
+    below: Literal["drop", "margin0"] = "drop"
+    detach_margin: bool = True
+    resample: Literal["gather", "official"] = "gather"
+    reuse_clean_emb: bool = False
+    mask_equal: bool = True
+
+
+@dataclass
+class RefinableConfig:
+    """Refinable pairs.
+
+    Attributes:
+        enabled: whether they are trained on.
+        start_epoch: first epoch with a refinable step.
+    """
+
+    enabled: bool = True
+    start_epoch: int = 25
+
+
+@dataclass
+class AmbiguousConfig:
+    """Ambiguous pairs.
+
+    Attributes:
+        enabled: whether they are trained on.
+        start_epoch: first epoch with an ambiguous step.
+        replace_text: also replace their text (as published; the paper's abstract says otherwise).
+        q: exponent of the generalised cross entropy.
+        pair_loss: robust loss on the original pair: `none`, `ccl`, `gce_infonce` or `triplet_soft`.
+        pair_weight: weight of the robust pair loss.
+    """
+
+    enabled: bool = True
+    start_epoch: int = 40
+    replace_text: bool = False
+    q: float = 0.7
+    pair_loss: Literal["none", "ccl", "gce_infonce", "triplet_soft"] = "none"
+    pair_weight: float = 1.0
+
+
+@dataclass
+class ApoConfig:
+    """Adaptive pair optimisation: what each kind of noisy pair is trained with."""
+
+    refinable: RefinableConfig = field(default_factory=RefinableConfig)
+    ambiguous: AmbiguousConfig = field(default_factory=AmbiguousConfig)
+
+
+@dataclass
+class MethodConfig:
+    """All groups that a method may read."""
+
+    warmup: WarmupConfig = field(default_factory=WarmupConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    pcs: PcsConfig = field(default_factory=PcsConfig)
+    po: PoConfig = field(default_factory=PoConfig)
+    replace: ReplaceConfig = field(default_factory=ReplaceConfig)
+    apo: ApoConfig = field(default_factory=ApoConfig)

@@ -1,0 +1,91 @@
+"""Loss terms that several methods share, from scores and logits of one batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pcsr_fast.methods.base import Batch, Encoded, Losses
+from pcsr_fast.methods.config import HeadConfig, LossConfig, WarmupConfig
+from pcsr_fast.models.encoders import TextFeatures
+from pcsr_fast.models.retrieval import RetrievalModel
+from pcsr_fast.ops import contrastive_loss_from_scores, entropy, soft_margin, triplet_loss_from_scores
+
+
+def encode(model: RetrievalModel, batch: Batch) -> Encoded:
+    """Embeddings of a batch's pictures and captions."""
+    return Encoded(model.encode_images(batch.regions), model.encode_texts(batch.words, batch.lengths))
+
+
+def positive_groups(batch: Batch, options: LossConfig) -> Tensor | None:
+    """Ids of pairs that are no negatives of each other, or None for the diagonal alone."""
+    return batch.images if options.positive_mask == "image_id" else None
+
+
+def soft_triplet(S: Tensor, target: Tensor, options: LossConfig, official: str, groups: Tensor | None) -> Tensor:
+    """Hardest-negative triplet loss (B,) with margins m(y) (METHODS 2.2); `official` is the published margin mode here."""
+    margin = soft_margin(target, options.margin, options.soft_margin)
+    mode = official if options.margin_mode == "official" else options.margin_mode
+    return triplet_loss_from_scores(S, margin=margin, margin_mode=mode, groups=groups, reduction="none")
+
+
+def reduced(per_pair: Tensor, options: LossConfig) -> Tensor:
+    """Sum or mean over the batch."""
+    return per_pair.sum() if options.reduction == "sum" else per_pair.mean()
+
+
+def warmup_terms(S: Tensor, groups: Tensor | None, warmup: WarmupConfig, margin: float) -> tuple[Tensor, Tensor]:
+    """The warm-up loss: (scalar to minimise, per-pair values)."""
+    if warmup.loss == "triplet_mean":
+        values = triplet_loss_from_scores(S, margin=margin, negatives="mean", groups=groups, reduction="none")
+        return values.sum(), values
+    kind = "rce" if warmup.loss == "rce" else "infonce"
+    values = contrastive_loss_from_scores(
+        S, kind=kind, temperature=warmup.temperature, groups=groups, reduction="none"
+    )
+    if warmup.loss == "select":
+        keep = max(1, int(len(values) * warmup.select_rate))
+        values = values.sort().values[:keep]
+    return values.mean(), values
+
+
+def pseudo_classification(
+    model: RetrievalModel, encoded: Encoded, head: HeadConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """CE(p, argmax q) - lambda_en H(p), with the probabilities of images p and texts q (METHODS 3.1, 4.5)."""
+    image_logits = model.image_logits(encoded.images)
+    text_logits = model.text_logits(encoded.texts)
+    loss = F.cross_entropy(image_logits, text_logits.detach().argmax(1))
+    loss = loss - head.lambda_en * entropy(image_logits, head.entropy)
+    return loss, image_logits.detach().softmax(1), text_logits.detach().softmax(1)
+
+
+def warmup_losses(
+    model: RetrievalModel, batch: Batch, warmup: WarmupConfig, options: LossConfig, head: HeadConfig | None
+) -> Losses:
+    """A whole warm-up step; `head` adds the pseudo-classification terms, or only its predictions when it is not trained."""
+    encoded = encode(model, batch)
+    S = model.similarity(encoded.images, encoded.texts)
+    total, values = warmup_terms(S, positive_groups(batch, options), warmup, options.margin)
+    if head is None:
+        return Losses(total, values.detach(), encoded=encoded)
+    if head.train_in_warmup:
+        extra, image_p, text_p = pseudo_classification(model, encoded, head)
+        return Losses(total + extra, values.detach(), image_p, text_p, encoded)
+    with torch.no_grad():
+        _, image_p, text_p = pseudo_classification(model, encoded, head)
+    return Losses(total, values.detach(), image_p, text_p, encoded)
+
+
+def select_texts(texts: TextFeatures, index: Tensor, lengths: Tensor, width: int) -> TextFeatures:
+    """Published form of text replacement (METHODS 4.6 #8): the chosen word sequences, squeezed or padded to `width` words
+    while the replaced captions' `lengths` are kept."""
+    values = texts.values[index]
+    longest = values.shape[1]
+    if longest > width:
+        values = F.interpolate(values.transpose(1, 2), size=width, mode="linear").transpose(1, 2)
+    else:
+        left = (width - longest) // 2
+        values = F.pad(values, (0, 0, left, width - longest - left))
+    return TextFeatures(values, lengths)

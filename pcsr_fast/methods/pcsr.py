@@ -1,0 +1,258 @@
+"""PCSR with adaptive pair optimisation (AAAI 2026; METHODS 4): split by confidence and consistency, train each kind its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcsr_fast.errors import ConfigError
+from pcsr_fast.methods.base import (
+    AMBIGUOUS,
+    CLEAN,
+    REFINABLE,
+    Batch,
+    FloatArray,
+    IdArray,
+    Losses,
+    NetSplit,
+    Partition,
+    SplitStatistics,
+    Step,
+    Visited,
+    as_tensor,
+)
+from pcsr_fast.methods.config import MethodConfig
+from pcsr_fast.methods.consistency import Consistency
+from pcsr_fast.methods.losses import (
+    encode,
+    positive_groups,
+    pseudo_classification,
+    reduced,
+    soft_triplet,
+    warmup_losses,
+)
+from pcsr_fast.methods.memory import PredictionBank
+from pcsr_fast.methods.replacement import Replaced, TextReplacement, best_clean_captions, load_state_of, state_of
+from pcsr_fast.methods.split import confidence, low_posterior
+from pcsr_fast.models.retrieval import RetrievalModel
+from pcsr_fast.ops import contrastive_loss_from_scores, entropy, gce, minmax, prediction_oscillation
+
+_PAIR_LOSS_KIND = {"ccl": "ccl_log", "gce_infonce": "gce_infonce"}
+
+
+class PCSR:
+    """The method's state and losses for `num_nets` co-trained nets.
+
+    Args:
+        config: switches.
+        images: (N,) rows of the pictures that the captions hold.
+        num_nets: 1 or 2; with 2, each net is trained on the other's split (co-divide).
+        epochs: training epochs after the warm-up.
+    """
+
+    needs_split = True
+
+    def __init__(self, config: MethodConfig, images: IdArray, num_nets: int, epochs: int) -> None:
+        check(config)
+        self.config = config
+        self.images = images
+        self.epochs = epochs
+        num_pairs, classes = len(images), config.head.num_classes
+        nets = range(num_nets)
+        self.consistency = [Consistency(num_pairs, classes, config.pcs, config.split) for _ in nets]
+        self.banks = [PredictionBank(num_pairs, classes) for _ in nets]
+        self.replacements = [TextReplacement(config.replace) for _ in nets]
+        self.running: list[FloatArray | None] = [None for _ in nets]
+        self.needs_predictions = config.head.enabled
+        self.needs_embeddings = config.replace.pool == "clean_set"
+
+    def training_ids(self) -> IdArray:
+        """All pairs: the method has to find the wrong ones itself."""
+        return np.arange(len(self.images), dtype=np.int64)
+
+    def warmup_loss(self, net: int, model: RetrievalModel, batch: Batch) -> Losses:
+        """Warm-up on all pairs (METHODS 4.5, 4.7)."""
+        c = self.config
+        return warmup_losses(model, batch, c.warmup, c.loss, c.head if c.head.enabled else None)
+
+    def partition(self, statistics: Sequence[SplitStatistics], epoch: int) -> tuple[list[Partition], list[NetSplit]]:
+        """Each net's own split, and for each net the other's as its partition."""
+        own = [self._split(net, one, epoch) for net, one in enumerate(statistics)]
+        order = [len(own) - 1 - net for net in range(len(own))]
+        return [own[other][0] for other in order], [split for _, split in own]
+
+    def _split(self, net: int, statistics: SplitStatistics, epoch: int) -> tuple[Partition, NetSplit]:
+        c = self.config
+        sure = confidence(self._smoothed(net, statistics.losses), c.split)
+        target = sure.posterior.copy()
+        if statistics.image_probabilities is not None:
+            p = as_tensor(statistics.image_probabilities)
+            text = None if statistics.text_probabilities is None else as_tensor(statistics.text_probabilities)
+            if c.po.enabled:
+                target = self._rectified(net, sure.posterior, p)
+            self.consistency[net].vote(torch.arange(len(p)), p, text, c.pcs.votes_per_epoch)
+        pcs = self.consistency[net].score()
+        warm = c.warmup.epochs
+        steady = self.consistency[net].refinable(pcs, ~sure.clean, epoch, epoch + warm, self.epochs + warm)
+        part = np.where(sure.clean, CLEAN, np.where(steady, REFINABLE, AMBIGUOUS)).astype(np.uint8)
+        result = Partition(part, target, sure.posterior)
+        if self.needs_embeddings:
+            noisy, clean = np.flatnonzero(~sure.clean), np.flatnonzero(sure.clean)
+            result.replacement, result.similarity = best_clean_captions(statistics, self.images, noisy, clean)
+        split = NetSplit(sure.losses, sure.posterior, part, pcs, self.consistency[net].threshold, sure.mixture)
+        return result, split
+
+    def _smoothed(self, net: int, losses: FloatArray) -> FloatArray:
+        momentum, before = self.config.split.momentum, self.running[net]
+        if momentum == 0:
+            return losses
+        now = minmax(torch.from_numpy(losses)).numpy().astype(np.float32)
+        mixed = now if before is None else (momentum * before + (1 - momentum) * now).astype(np.float32)
+        self.running[net] = mixed
+        return mixed
+
+    def _rectified(self, net: int, posterior: FloatArray, now: Tensor) -> FloatArray:
+        """y = w + (1 - w) w_o t with the oscillation's posterior w_o and t = [w_o > threshold] (METHODS 3.2)."""
+        oscillation = prediction_oscillation(now, self.banks[net].probabilities)
+        steady, _ = low_posterior(minmax(oscillation).numpy().astype(np.float32), self.config.split)
+        steady = np.where(steady > self.config.split.p_threshold, steady, 0).astype(np.float32)
+        return (posterior + (1 - posterior) * steady).astype(np.float32)
+
+    def training_steps(self, net: int, epoch: int) -> list[Step]:
+        """Clean, then ambiguous, then refinable, each from its epoch on (METHODS 4.5)."""
+        steps = [Step("clean", lambda model, batch, visited: self._clean_loss(model, batch))]
+        apo = self.config.apo
+        if apo.ambiguous.enabled and epoch >= apo.ambiguous.start_epoch:
+            steps.append(Step("ambiguous", lambda *a: self._ambiguous_loss(net, *a)))
+        if apo.refinable.enabled and epoch >= apo.refinable.start_epoch:
+            steps.append(Step("refinable", lambda *a: self._refinable_loss(net, *a)))
+        return steps
+
+    def _clean_loss(self, model: RetrievalModel, batch: Batch) -> Losses:
+        c = self.config
+        encoded = encode(model, batch)
+        S = model.similarity(encoded.images, encoded.texts)
+        values = soft_triplet(S, batch.target, c.loss, "row", positive_groups(batch, c.loss))
+        losses = Losses(reduced(values, c.loss), values.detach(), encoded=encoded)
+        if c.head.enabled:
+            extra, losses.image_probabilities, losses.text_probabilities = pseudo_classification(model, encoded, c.head)
+            losses.total = losses.total + extra
+        return losses
+
+    def _refinable_loss(
+        self, net: int, model: RetrievalModel, batch: Batch, visited: Mapping[str, Visited]
+    ) -> Losses | None:
+        images = model.encode_images(batch.regions)
+        p = model.image_logits(images).softmax(1) if self.config.head.enabled else None
+        replaced = self.replacements[net](model, batch, images, p, visited["clean"])
+        values = self._replaced_triplet(model, images, replaced, "col")
+        kept = None if p is None else p.detach()
+        return None if values is None else Losses(reduced(values, self.config.loss), values.detach(), kept)
+
+    def _replaced_triplet(self, model: RetrievalModel, images: Tensor, new: Replaced, official: str) -> Tensor | None:
+        options = self.config.replace
+        similarity = new.similarity.detach() if options.detach_margin else new.similarity
+        sure = new.similarity.detach() >= options.min_cos
+        if options.below == "drop":
+            if int(sure.sum()) < 2:
+                return None
+            images, new, similarity = images[sure], new.select(sure), similarity[sure]
+        target = torch.where(similarity.detach() >= options.min_cos, similarity, 0).clamp(0, 1)
+        S = model.similarity(images, new.texts)
+        groups = new.ids if options.mask_equal else None
+        return soft_triplet(S, target, self.config.loss, official, groups)
+
+    def _ambiguous_loss(
+        self, net: int, model: RetrievalModel, batch: Batch, visited: Mapping[str, Visited]
+    ) -> Losses | None:
+        c, options = self.config, self.config.apo.ambiguous
+        encoded = encode(model, batch)
+        image_logits = model.image_logits(encoded.images)
+        with torch.no_grad():
+            teacher = model.text_logits(encoded.texts).argmax(1)
+        values = gce(image_logits, teacher, options.q, reduction="none")
+        total = values.mean() - c.head.lambda_en * entropy(image_logits, c.head.entropy)
+        if options.pair_loss != "none":
+            pair = self._robust_pair_loss(model, batch, encoded.images, encoded.texts)
+            total = total + options.pair_weight * reduced(pair, c.loss)
+        p = image_logits.softmax(1)
+        if options.replace_text:
+            replaced = self.replacements[net](model, batch, encoded.images, p, visited["clean"])
+            triplet = self._replaced_triplet(model, encoded.images, replaced, "row")
+            total = total if triplet is None else total + reduced(triplet, c.loss)
+        return Losses(total, values.detach(), p.detach())
+
+    def _robust_pair_loss(self, model: RetrievalModel, batch: Batch, images: Tensor, texts: object) -> Tensor:
+        c = self.config
+        S = model.similarity(images, texts)  # type: ignore[arg-type]
+        groups = positive_groups(batch, c.loss)
+        if c.apo.ambiguous.pair_loss == "triplet_soft":
+            return soft_triplet(S, batch.target, c.loss, "row", groups)
+        kind = _PAIR_LOSS_KIND[c.apo.ambiguous.pair_loss]
+        return contrastive_loss_from_scores(
+            S, kind=kind, temperature=c.warmup.temperature, groups=groups, reduction="none"
+        )
+
+    def after_step(self, net: int, subset: str, batch: Batch, losses: Losses) -> None:
+        """Votes of the warm-up, the prediction bank (never written by clean steps), the caption queue."""
+        c = self.config
+        ids = batch.ids.cpu()
+        if subset == "clean":
+            if losses.encoded is not None:
+                self.replacements[net].remember(batch, losses.encoded, losses.image_probabilities)
+            return
+        if losses.image_probabilities is None:
+            return
+        image = losses.image_probabilities.cpu()
+        rows = batch.local.cpu() if c.po.key == "local" and subset != "warmup" else ids
+        self.banks[net].write(rows, image)
+        if subset == "warmup" and c.pcs.count_warmup:
+            text = None if losses.text_probabilities is None else losses.text_probabilities.cpu()
+            self.consistency[net].vote(ids, image, text, 1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Votes, thresholds, banks, queues and running losses of all nets."""
+        state = state_of(self.replacements)
+        for net, (consistency, bank, running) in enumerate(
+            zip(self.consistency, self.banks, self.running, strict=True)
+        ):
+            state |= {f"votes.{net}.{k}": v for k, v in consistency.state().items()}
+            state |= {f"bank.{net}.{k}": v for k, v in bank.state().items()}
+            if running is not None:
+                state[f"running.{net}"] = as_tensor(running)
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned."""
+        load_state_of(self.replacements, state)
+        for net in range(len(self.banks)):
+            for prefix, memory in ((f"votes.{net}.", self.consistency[net]), (f"bank.{net}.", self.banks[net])):
+                memory.load_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+            running = state.get(f"running.{net}")
+            self.running[net] = None if running is None else running.numpy()
+
+
+def check(config: MethodConfig) -> None:
+    """Refuse combinations that cannot work.
+
+    Raises:
+        ConfigError: naming the keys and what to set instead.
+    """
+    replace, head, apo = config.replace, config.head, config.apo
+    if not head.enabled and (config.pcs.enabled or replace.by == "prediction" or apo.ambiguous.enabled):
+        raise ConfigError(
+            "head.enabled: false leaves no predictions; expected pcs.enabled: false, replace.by: similarity and "
+            "apo.ambiguous.enabled: false with it"
+        )
+    if replace.pool == "clean_set" and replace.by != "similarity":
+        raise ConfigError("replace.pool: clean_set searches by embedding; expected replace.by: similarity with it")
+    if apo.refinable.enabled and apo.refinable.start_epoch == 0 and replace.by == "prediction" and not (
+        head.train_in_warmup and config.warmup.epochs
+    ):
+        raise ConfigError(
+            "apo.refinable.start_epoch: 0 would replace texts through an untrained head; expected a later epoch or "
+            "head.train_in_warmup: true with warmup.epochs >= 1"
+        )

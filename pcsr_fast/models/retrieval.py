@@ -1,0 +1,108 @@
+"""The model a method trains: two encoders, a similarity head, a pseudo-classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pcsr_fast.models.classifier import PseudoClassifier, TextPool
+from pcsr_fast.models.config import ModelConfig
+from pcsr_fast.models.encoders import (
+    PooledRegionEncoder,
+    PooledTextEncoder,
+    RegionEncoder,
+    SequenceTextEncoder,
+    TextFeatures,
+    WordEncoder,
+)
+from pcsr_fast.models.sgraf import SGRAFHead
+
+
+class RetrievalModel(nn.Module):
+    """Image-text retrieval model over region features.
+
+    State-dict names: `image_encoder.*`, `text_encoder.words.{embedding,gru}.*`, `text_encoder.pool.*` (vse with GPO),
+    `head.*` (sgr, saf; see SGRAFHead), `classifier.layers.{0,2}.*`.
+
+    Args:
+        config: architecture.
+        kind: similarity head of this net: "vse", "sgr" or "saf".
+        feature_dim: size of a region feature.
+        regions: regions a picture.
+        vocabulary_size: number of word ids.
+        num_classes: pseudo-classes K; 0 leaves the pseudo-classifier out.
+        classifier_hidden: hidden size of the pseudo-classifier.
+        text_pool: how captions are brought to the classifier's size.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        kind: str,
+        feature_dim: int,
+        regions: int,
+        vocabulary_size: int,
+        num_classes: int = 0,
+        classifier_hidden: int = 256,
+        text_pool: TextPool = "interp_valid",
+    ) -> None:
+        super().__init__()
+        d = config.embed_dim
+        words = WordEncoder(vocabulary_size, config.word_dim, d, config.gru_layers, config.dropout)
+        self.head: SGRAFHead | None = None
+        if kind == "vse":
+            self.image_encoder: nn.Module = PooledRegionEncoder(feature_dim, d, config.pooling, config.feature_dropout)
+            self.text_encoder: nn.Module = PooledTextEncoder(words, config.pooling)
+        else:
+            self.image_encoder = RegionEncoder(feature_dim, d)
+            self.text_encoder = SequenceTextEncoder(words)
+            self.head = SGRAFHead(kind, d, config.sim_dim, config.sgr_steps, regions, config.dropout)
+        self.classifier = None
+        if num_classes:
+            positions = 1 if kind == "vse" else regions
+            self.classifier = PseudoClassifier(d, num_classes, classifier_hidden, positions, text_pool)
+
+    def encode_images(self, regions: Tensor) -> Tensor:
+        """(B, R, F) -> (B, d) for `vse`, (B, R, d) for SGRAF heads."""
+        features: Tensor = self.image_encoder(regions)
+        return features
+
+    def encode_texts(self, words: Tensor, lengths: Tensor) -> TextFeatures:
+        """(B, L) int64 word ids, (B,) lengths -> encoded captions."""
+        features: TextFeatures = self.text_encoder(words, lengths)
+        return features
+
+    def similarity(self, images: Tensor, texts: TextFeatures) -> Tensor:
+        """Scores (B, C) of encoded images with encoded captions: cosine in [-1, 1] (`vse`) or sigmoid in (0, 1)."""
+        if self.head is None:
+            return images @ texts.values.T
+        scores: Tensor = self.head(images, texts)
+        return scores
+
+    def image_logits(self, images: Tensor) -> Tensor:
+        """Pseudo-class logits (B, K) of encoded images."""
+        return self._classifier().image_logits(images)
+
+    def text_logits(self, texts: TextFeatures) -> Tensor:
+        """Pseudo-class logits (B, K) of encoded captions."""
+        return self._classifier().text_logits(texts)
+
+    def _classifier(self) -> PseudoClassifier:
+        if self.classifier is None:
+            raise ValueError("RetrievalModel: built without a pseudo-classifier; expected num_classes > 0")
+        return self.classifier
+
+
+def head_of_net(config: ModelConfig, net: int) -> str:
+    """The similarity head of net number `net`: `sgraf` alternates SGR and SAF."""
+    if config.head == "sgraf":
+        return ("sgr", "saf")[net % 2]
+    return config.head
+
+
+def seeded_model(seed: int, **arguments: object) -> RetrievalModel:
+    """Build a model whose initial weights depend on `seed` alone, leaving the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return RetrievalModel(**arguments)  # type: ignore[arg-type]

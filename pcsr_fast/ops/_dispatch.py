@@ -1,0 +1,20 @@
+"""The one call every custom op makes: choose a backend, run it at the precision the inputs have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcsr_fast import backends
+
+
+def run(op: str, backend: str, tensors: tuple[Tensor, ...], options: dict[str, Any], *raw: Any) -> Any:
+    """Run `op` on `raw`; `tensors` and `options` are the public arguments a backend decides by.
+
+    Autocast is off inside: it would silently turn float32 scores into half precision.
+    """
+    implementation = backends.select(op, backend, *tensors, **options)
+    with torch.autocast(tensors[0].device.type, enabled=False):
+        return implementation(*raw)

@@ -1,0 +1,124 @@
+"""The custom ops behind the triplet losses: schema, fake kernel, autograd (METHODS 2.2; KERNELS 1, K1).
+
+The backward of the hardest negatives gathers and scatters by the saved indices, O(BD), with no second search.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcsr_fast import backends
+from pcsr_fast.ops import _dispatch, lean
+from pcsr_fast.reference.reduction import compute_dtype
+from pcsr_fast.reference.triplet import TripletParts, triplet_parts
+from pcsr_fast.reference.triplet_gradient import hardest_margin_gradient, score_gradients
+
+Parts = tuple[Tensor, Tensor, Tensor, Tensor]
+OPTIONS = "Tensor margin, str margin_mode, str negatives, Tensor? groups, str backend"
+RESULT = "(Tensor row, Tensor column, Tensor row_index, Tensor column_index)"
+
+
+def _reference(
+    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None
+) -> TripletParts:
+    dtype = compute_dtype(x.dtype)
+    return triplet_parts(x.to(dtype) @ y.to(dtype).T, margin, margin_mode, negatives, groups)
+
+
+backends.register("triplet_loss", "reference", _reference)
+backends.register("triplet_loss", "torch", lean.triplet_hardest, lean.supports_triplet)
+backends.register("triplet_loss_from_scores", "reference", triplet_parts)
+
+
+@torch.library.custom_op("pcsr_fast::triplet", mutates_args=(), schema=f"(Tensor x, Tensor y, {OPTIONS}) -> {RESULT}")
+def triplet_op(
+    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None, backend: str
+) -> Parts:
+    options = {"margin": margin, "margin_mode": margin_mode, "negatives": negatives, "groups": groups}
+    parts = _dispatch.run("triplet_loss", backend, (x, y), options, x, y, margin, margin_mode, negatives, groups)
+    return tuple(parts)
+
+
+@torch.library.custom_op(
+    "pcsr_fast::triplet_from_scores", mutates_args=(), schema=f"(Tensor scores, {OPTIONS}) -> {RESULT}"
+)
+def triplet_from_scores_op(
+    scores: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None, backend: str
+) -> Parts:
+    options = {"margin": margin, "margin_mode": margin_mode, "negatives": negatives, "groups": groups}
+    raw = (scores, margin, margin_mode, negatives, groups)
+    return tuple(_dispatch.run("triplet_loss_from_scores", backend, (scores,), options, *raw))
+
+
+def _fake(like: Tensor, negatives: str) -> Parts:
+    count = like.shape[0]
+    part = like.new_empty((count,), dtype=compute_dtype(like.dtype))
+    index = like.new_empty((count if negatives == "hardest" else 0,), dtype=torch.int64)
+    return part, torch.empty_like(part), index, torch.empty_like(index)
+
+
+@triplet_op.register_fake
+def _(x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Any, backend: str) -> Parts:
+    return _fake(x, negatives)
+
+
+@triplet_from_scores_op.register_fake
+def _(scores: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Any, backend: str) -> Parts:
+    return _fake(scores, negatives)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
+    *scored, margin, ctx.margin_mode, ctx.negatives, groups, _ = inputs
+    ctx.save_for_backward(*scored, margin, groups, *output)
+    ctx.mark_non_differentiable(output[2], output[3])
+
+
+def _active(by_row: Tensor, by_column: Tensor, parts: Parts) -> Parts:
+    """Upstream gradients where the hinge is active, and indices that can be gathered where there is no negative."""
+    row, column, row_index, column_index = parts
+    return by_row * (row > 0), by_column * (column > 0), row_index.clamp(min=0), column_index.clamp(min=0)
+
+
+def _embedding_gradients(x: Tensor, y: Tensor, active: Parts) -> tuple[Tensor, Tensor]:
+    """dL/dx and dL/dy of the hardest-negative loss by gather and scatter (KERNELS K1)."""
+    dtype = compute_dtype(x.dtype)
+    by_row, by_column, row_index, column_index = active
+    row, column = by_row[:, None], by_column[:, None]
+    wide_x, wide_y = x.to(dtype), y.to(dtype)
+    dx = (row * (wide_y[row_index] - wide_y) - column * wide_y).index_add(0, column_index, column * wide_y)
+    dy = (column * (wide_x[column_index] - wide_x) - row * wide_x).index_add(0, row_index, row * wide_x)
+    return dx.to(x.dtype), dy.to(y.dtype)
+
+
+def _backward(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    x, y, margin, groups, *parts = ctx.saved_tensors
+    if ctx.negatives == "hardest":
+        active = _active(by_row, by_column, tuple(parts))
+        dx, dy = _embedding_gradients(x, y, active)
+        dm = hardest_margin_gradient(*active, margin, ctx.margin_mode)
+    else:
+        dtype = compute_dtype(x.dtype)
+        wide_x, wide_y = x.to(dtype), y.to(dtype)
+        options = (margin, ctx.margin_mode, ctx.negatives, groups)
+        dS, dm = score_gradients(by_row, by_column, wide_x @ wide_y.T, *options)
+        dx, dy = (dS @ wide_y).to(x.dtype), (dS.T @ wide_x).to(y.dtype)
+    return dx, dy, dm, None, None, None, None
+
+
+def _backward_from_scores(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    scores, margin, groups, *parts = ctx.saved_tensors
+    if ctx.negatives == "hardest":
+        row, column, row_index, column_index = active = _active(by_row, by_column, tuple(parts))
+        dS = torch.diag(-(row + column)).scatter_add(1, row_index[:, None], row[:, None])
+        dS = dS.scatter_add(0, column_index[None, :], column[None, :])
+        dm = hardest_margin_gradient(*active, margin, ctx.margin_mode)
+    else:
+        dS, dm = score_gradients(by_row, by_column, scores, margin, ctx.margin_mode, ctx.negatives, groups)
+    return dS.to(scores.dtype), dm, None, None, None, None
+
+
+triplet_op.register_autograd(_backward, setup_context=_setup_context)
+triplet_from_scores_op.register_autograd(_backward_from_scores, setup_context=_setup_context)

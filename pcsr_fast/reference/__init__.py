@@ -1,0 +1,47 @@
+"""The readable truth of every op: plain PyTorch, autograd, any floating dtype, the equation in the docstring."""
+
+from __future__ import annotations
+
+from pcsr_fast.reference.contrastive import contrastive_loss, contrastive_loss_from_scores
+from pcsr_fast.reference.hardest import HardestNegatives, hardest_negatives
+from pcsr_fast.reference.hinge import hinge_terms
+from pcsr_fast.reference.labels import entropy, gce, match_texts, ncr_predict, prediction_oscillation
+from pcsr_fast.reference.margins import soft_margin
+from pcsr_fast.reference.mixture import MixtureWarning, fit_mixture
+from pcsr_fast.reference.mixture_model import Mixture
+from pcsr_fast.reference.pairs import PairLosses, PairStatistics, pair_losses
+from pcsr_fast.reference.ranks import RetrievalRanks, retrieval_ranks, retrieval_ranks_from_scores
+from pcsr_fast.reference.triplet import TripletParts, triplet_loss, triplet_loss_from_scores
+from pcsr_fast.reference.values import minmax
+from pcsr_fast.reference.votes import controller_update, pcs_threshold_quantile, target_share, vote_consistency
+
+__all__ = [
+    "HardestNegatives",
+    "Mixture",
+    "MixtureWarning",
+    "PairLosses",
+    "PairStatistics",
+    "RetrievalRanks",
+    "TripletParts",
+    "contrastive_loss",
+    "contrastive_loss_from_scores",
+    "controller_update",
+    "entropy",
+    "fit_mixture",
+    "gce",
+    "hardest_negatives",
+    "hinge_terms",
+    "match_texts",
+    "minmax",
+    "ncr_predict",
+    "pair_losses",
+    "pcs_threshold_quantile",
+    "prediction_oscillation",
+    "retrieval_ranks",
+    "retrieval_ranks_from_scores",
+    "soft_margin",
+    "target_share",
+    "triplet_loss",
+    "triplet_loss_from_scores",
+    "vote_consistency",
+]

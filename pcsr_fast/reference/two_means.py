@@ -1,0 +1,69 @@
+"""Deterministic two-means in one dimension, the start of EM (METHODS 2.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MAX_LLOYD_STEPS = 300
+
+
+def best_two_means(x: Tensor) -> Tensor:
+    """Assignment (N,) bool of the two-means of least squared error: the best cut of the sorted values.
+
+    Minimising the error is maximising n_0 n_1 (mu_1 - mu_0)^2; equal values are never separated. Lowest cut on ties.
+    """
+    ordered = (x - x.mean()).sort().values
+    head = ordered.cumsum(0)[:-1]
+    n0 = torch.arange(1, x.numel(), dtype=x.dtype, device=x.device)
+    n1 = x.numel() - n0
+    between = n0 * n1 * ((ordered.sum() - head) / n1 - head / n0).square()
+    between = between.masked_fill(ordered[1:] == ordered[:-1], -1.0)
+    return x - x.mean() > ordered[between.argmax()]
+
+
+def lloyd_two_means(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Assignment (N,) bool after Lloyd's iteration from the centres low < high, True nearer to high (low on a draw)."""
+    assignment = x > (low + high) / 2
+    for _ in range(MAX_LLOYD_STEPS):
+        low, high = x[~assignment].mean(), x[assignment].mean()
+        following = x > (low + high) / 2
+        if torch.equal(following, assignment):
+            break
+        assignment = following
+    return assignment
+
+
+def _quartiles(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The 25 % and 75 % order statistics, or the extremes where those are equal."""
+    ordered = x.sort().values
+    last = x.numel() - 1
+    low, high = ordered[round(0.25 * last)], ordered[round(0.75 * last)]
+    return (low, high) if low < high else (ordered[0], ordered[-1])
+
+
+def starting_assignment(x: Tensor, init: str | Tensor) -> Tensor:
+    """Assignment (N,) bool, True for the second component, as `fit_mixture` describes `init`; x is not constant.
+
+    Raises:
+        ValueError: an unknown name, or a tensor that is neither two starting means nor an assignment to both.
+    """
+    if isinstance(init, str):
+        if init == "kmeans":
+            return best_two_means(x)
+        if init == "quantile":
+            return lloyd_two_means(x, *_quartiles(x))
+        raise ValueError(f"fit_mixture: init: got {init!r}, expected quantile, kmeans, means or an assignment")
+    if init.is_floating_point():
+        means = init.to(x).flatten().sort().values
+        if means.numel() != 2 or not bool(means[0] < means[1]):
+            raise ValueError(f"fit_mixture: init: got means {init.tolist()}, expected two different numbers")
+        if not bool((x > means.mean()).any() and (x <= means.mean()).any()):
+            raise ValueError(f"fit_mixture: init: means {means.tolist()} leave one component empty")
+        return lloyd_two_means(x, means[0], means[1])
+    assignment = init.to(x.device).flatten()
+    if assignment.shape != x.shape or not bool(((assignment == 0) | (assignment == 1)).all()):
+        raise ValueError(f"fit_mixture: init: got shape {tuple(init.shape)}, expected 0 or 1 for {x.numel()} values")
+    if bool(assignment.all()) or not bool(assignment.any()):
+        raise ValueError("fit_mixture: init: the assignment uses one component, expected both")
+    return assignment.bool()

@@ -1,0 +1,154 @@
+"""The whole configuration: one declaration for YAML, command line and help."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pcsr_fast.data.load import DataConfig
+from pcsr_fast.data.noise import NoiseConfig
+from pcsr_fast.errors import ConfigError
+from pcsr_fast.methods.config import MethodConfig
+from pcsr_fast.models.config import ModelConfig
+
+
+@dataclass
+class TrainConfig:
+    """The training loop.
+
+    Attributes:
+        epochs: epochs after the warm-up.
+        batch_size: pairs a batch.
+        lr: learning rate of Adam.
+        lr_update: epochs after which the rate is multiplied by lr_decay, again and again.
+        lr_decay: factor of the step schedule.
+        grad_clip: largest global gradient norm; 0 does not clip.
+        num_nets: nets trained side by side, 1 or 2; two are trained on each other's split and ranked by mean similarity.
+        seed: seed of weights, dropout and data order (noise has its own).
+        patience: stop when the validation rSum has not risen for this many epochs; 0 never stops early.
+        checkpoint_steps: also save after this many optimiser iterations inside an epoch; 0 saves after epochs only.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `fp32`, or `bf16` for autocast.
+        threads: CPU threads; 0 leaves torch's choice.
+        eval_batch_size: items a batch when whole sets are encoded.
+        tensorboard: whether curves are written for TensorBoard.
+    """
+
+    epochs: int = 50
+    batch_size: int = 128
+    lr: float = 2e-4
+    lr_update: int = 30
+    lr_decay: float = 0.1
+    grad_clip: float = 2.0
+    num_nets: int = 2
+    seed: int = 0
+    patience: int = 0
+    checkpoint_steps: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int = 0
+    eval_batch_size: int = 512
+    tensorboard: bool = True
+
+
+@dataclass
+class Config(MethodConfig):
+    """A training run.
+
+    Attributes:
+        method: `pcsr`, `triplet` (VSE++), `infonce`, or `oracle` (triplet on the truly right pairs only).
+        profile: named set of switches that the configuration starts from.
+        output: folder of the run.
+    """
+
+    method: Literal["pcsr", "triplet", "infonce", "oracle"] = "pcsr"
+    profile: Literal["pcsr", "pcsr_official"] = "pcsr"
+    output: str = "runs/pcsr"
+    data: DataConfig = field(default_factory=DataConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+_AT_LEAST = {
+    "train.epochs": 0,
+    "warmup.epochs": 0,
+    "train.batch_size": 2,
+    "train.lr_update": 1,
+    "train.seed": 0,
+    "train.patience": 0,
+    "train.checkpoint_steps": 0,
+    "train.threads": 0,
+    "train.eval_batch_size": 1,
+    "train.grad_clip": 0,
+    "model.embed_dim": 2,
+    "model.word_dim": 1,
+    "model.gru_layers": 1,
+    "model.sim_dim": 1,
+    "model.sgr_steps": 1,
+    "split.batch_size": 0,
+    "split.passes": 1,
+    "head.num_classes": 2,
+    "head.hidden": 1,
+    "head.lambda_en": 0,
+    "pcs.window": 0,
+    "pcs.votes_per_epoch": 1,
+    "replace.queue_size": 1,
+    "apo.refinable.start_epoch": 0,
+    "apo.ambiguous.start_epoch": 0,
+    "apo.ambiguous.pair_weight": 0,
+    "loss.margin": 0,
+}
+_ABOVE_ZERO = ("train.lr", "warmup.temperature", "train.lr_decay")
+_SHARES = (
+    "model.dropout",
+    "model.feature_dropout",
+    "warmup.select_rate",
+    "split.p_threshold",
+    "split.min_noisy_frac",
+    "split.momentum",
+    "pcs.share_min",
+    "pcs.share_max",
+    "noise.ratio",
+    "apo.ambiguous.q",
+)
+
+
+def value_of(config: Config, key: str) -> Any:
+    """The value under a dotted key."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def check_config(config: Config) -> None:
+    """Check ranges that types cannot express.
+
+    Raises:
+        ConfigError: naming the key, its value and what was expected.
+    """
+    for key, least in _AT_LEAST.items():
+        if not least <= value_of(config, key) < math.inf:
+            raise ConfigError(f"{key}: got {value_of(config, key)}, expected a number >= {least}")
+    for key in _ABOVE_ZERO:
+        if not 0 < value_of(config, key) < math.inf:
+            raise ConfigError(f"{key}: got {value_of(config, key)}, expected a number > 0")
+    for key in _SHARES:
+        if not 0 <= value_of(config, key) <= 1:
+            raise ConfigError(f"{key}: got {value_of(config, key)}, expected a number from 0 to 1")
+    if config.train.num_nets not in (1, 2):
+        raise ConfigError(f"train.num_nets: got {config.train.num_nets}, expected 1 or 2")
+    if config.train.epochs + config.warmup.epochs == 0:
+        raise ConfigError("train.epochs: got 0 with warmup.epochs 0, expected at least one epoch in all")
+    if config.replace.pool == "clean_set" and config.model.head != "vse":
+        raise ConfigError(f"replace.pool: clean_set needs one vector an item, got model.head {config.model.head}; expected vse")
+    if config.replace.pool == "queue" and config.replace.by == "similarity" and config.model.head != "vse":
+        raise ConfigError(f"replace.pool: a queue by similarity needs model.head vse, got {config.model.head}")
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """Plain nested values, for config.yaml and checkpoints."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,134 @@
+"""Passes over whole sets in evaluation mode: encodings, per-sample losses, score matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcsr_fast.data.pairs import PairSet
+from pcsr_fast.methods.base import Encoded, FloatArray, IdArray, SplitStatistics
+from pcsr_fast.models.encoders import TextFeatures
+from pcsr_fast.models.retrieval import RetrievalModel
+from pcsr_fast.ops import triplet_loss_from_scores
+from pcsr_fast.training.batches import padded
+
+
+def _spans(count: int, size: int) -> Iterator[slice]:
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def encode_images(model: RetrievalModel, pairs: PairSet, rows: IdArray, size: int, device: torch.device) -> Tensor:
+    """Encoded pictures `rows`, `size` at a time."""
+    parts = [
+        model.encode_images(torch.from_numpy(pairs.regions.take(rows[span])).to(device))
+        for span in _spans(len(rows), size)
+    ]
+    return torch.cat(parts)
+
+
+def encode_texts(model: RetrievalModel, pairs: PairSet, ids: IdArray, size: int, device: torch.device) -> TextFeatures:
+    """Encoded captions `ids`, `size` at a time; word sequences are padded to the longest."""
+    parts = []
+    for span in _spans(len(ids), size):
+        words, lengths = padded([pairs.tokens[i] for i in ids[span]])
+        parts.append(model.encode_texts(words.to(device), lengths.to(device)))
+    values = [part.values for part in parts]
+    if values[0].dim() == 3:
+        longest = max(v.shape[1] for v in values)
+        values = [torch.nn.functional.pad(v, (0, 0, 0, longest - v.shape[1])) for v in values]
+    return TextFeatures(torch.cat(values), torch.cat([part.lengths for part in parts]))
+
+
+class SplitPass:
+    """Looks at all training pairs with one net (METHODS 2.3 step 1).
+
+    Args:
+        pairs: the train split.
+        held: (N,) rows of the pictures the captions hold.
+        size: pairs a batch, each other's negatives.
+        margin: alpha of the per-sample loss.
+        mask_images: whether captions that hold the same picture are no negatives of each other.
+    """
+
+    def __init__(
+        self, pairs: PairSet, held: IdArray, *, size: int, margin: float, mask_images: bool, device: torch.device
+    ) -> None:
+        self.pairs = pairs
+        self.held = held
+        self.size = size
+        self.margin = margin
+        self.mask_images = mask_images
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(
+        self, model: RetrievalModel, orders: list[IdArray], *, predictions: bool, embeddings: bool
+    ) -> SplitStatistics:
+        """Statistics of all pairs; losses are means over the passes, one an order of `orders`."""
+        model.eval()
+        whole = self._encode_whole(model) if model.head is None else None
+        count = len(self.held)
+        losses = np.zeros(count, dtype=np.float64)
+        image_p: FloatArray | None = None
+        text_p: FloatArray | None = None
+        for number, order in enumerate(orders):
+            for span in _spans(len(order), self.size):
+                ids = order[span]
+                encoded = self._encoded(model, ids, whole)
+                losses[ids] += self._losses(model, encoded, ids)
+                if predictions and number == 0:
+                    p = model.image_logits(encoded.images).softmax(1).float().cpu().numpy()
+                    q = model.text_logits(encoded.texts).softmax(1).float().cpu().numpy()
+                    if image_p is None or text_p is None:
+                        image_p = np.zeros((count, p.shape[1]), dtype=np.float32)
+                        text_p = np.zeros_like(image_p)
+                    image_p[ids], text_p[ids] = p, q
+        statistics = SplitStatistics((losses / len(orders)).astype(np.float32), image_p, text_p)
+        if embeddings and whole is not None:
+            statistics.image_embeddings = whole.images.float().cpu().numpy()
+            statistics.text_embeddings = whole.texts.values.float().cpu().numpy()
+        return statistics
+
+    def _encode_whole(self, model: RetrievalModel) -> Encoded:
+        rows = np.arange(self.pairs.num_images, dtype=np.int64)
+        ids = np.arange(self.pairs.num_captions, dtype=np.int64)
+        images = encode_images(model, self.pairs, rows, self.size, self.device)
+        return Encoded(images, encode_texts(model, self.pairs, ids, self.size, self.device))
+
+    def _encoded(self, model: RetrievalModel, ids: IdArray, whole: Encoded | None) -> Encoded:
+        if whole is not None:
+            index = torch.from_numpy(ids).to(self.device)
+            images = torch.from_numpy(self.held[ids]).to(self.device)
+            return Encoded(whole.images[images], whole.texts.select(index))
+        images = encode_images(model, self.pairs, self.held[ids], self.size, self.device)
+        return Encoded(images, encode_texts(model, self.pairs, ids, self.size, self.device))
+
+    def _losses(self, model: RetrievalModel, encoded: Encoded, ids: IdArray) -> FloatArray:
+        S = model.similarity(encoded.images, encoded.texts)
+        groups = torch.from_numpy(self.held[ids]).to(self.device) if self.mask_images else None
+        values = triplet_loss_from_scores(S, margin=self.margin, negatives="mean", groups=groups, reduction="none")
+        result: FloatArray = values.float().cpu().numpy()
+        return result
+
+
+@torch.no_grad()
+def score_matrix(model: RetrievalModel, pairs: PairSet, size: int, device: torch.device) -> Tensor:
+    """Similarity of every picture with every caption of a split, (pictures, captions) float32 on the CPU.
+
+    Pictures go in shards of `size`, captions too, so that cross-attention heads never see more than size^2 pairs at once.
+    """
+    model.eval()
+    rows = np.arange(pairs.num_images, dtype=np.int64)
+    ids = np.arange(pairs.num_captions, dtype=np.int64)
+    texts = encode_texts(model, pairs, ids, size, device)
+    scores = torch.empty(len(rows), len(ids))
+    for image_span in _spans(len(rows), size):
+        images = encode_images(model, pairs, rows[image_span], size, device)
+        for text_span in _spans(len(ids), size):
+            index = torch.arange(text_span.start, text_span.stop, device=device)
+            scores[image_span, text_span] = model.similarity(images, texts.select(index)).float().cpu()
+    return scores

@@ -1,0 +1,328 @@
+"""The training loop: warm-up, split, steps, validation, checkpoints. It knows a method only through its protocol."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pcsr_fast.data.pairs import Dataset, PairSet
+from pcsr_fast.errors import CheckpointError, ConfigError, UserError
+from pcsr_fast.evaluation.metrics import evaluate_scores
+from pcsr_fast.files import write_text
+from pcsr_fast.methods import create_method
+from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, Step, Visited, whole_partition
+from pcsr_fast.models.retrieval import head_of_net, seeded_model
+from pcsr_fast.training.batches import BatchSource, num_batches, shuffled, stream_seed
+from pcsr_fast.training.checkpoint import load_checkpoint, save_checkpoint, strip_prefix, with_prefix
+from pcsr_fast.training.config import Config, as_dict
+from pcsr_fast.training.observers import Observer
+from pcsr_fast.training.passes import SplitPass, score_matrix
+from pcsr_fast.training.state import Net, Position, Progress, collect, restore
+from pcsr_fast.training.summary import epoch_line, split_summary
+
+LAST = Path("checkpoints") / "last.safetensors"
+BEST = Path("checkpoints") / "best.safetensors"
+
+
+class Interrupted(Exception):
+    """Training stopped on request; the checkpoint is written."""
+
+
+class Trainer:
+    """Trains the nets of one run.
+
+    Args:
+        config: the run's configuration.
+        dataset: train, dev and test split.
+        held: (N,) int64, the picture each training caption holds.
+        folder: where checkpoints and history go.
+        observer: is told of steps and epochs (progress bar, TensorBoard).
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, held: IdArray, folder: Path, observer: Observer) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.held = held
+        self.folder = folder
+        self.observer = observer
+        self.stop_requested = False
+        self.device = choose_device(config.train.device)
+        truth = dataset.train.image_of_caption
+        self.is_true = held == truth
+        train = config.train
+        self.nets = [self._build_net(index) for index in range(train.num_nets)]
+        self.method = create_method(
+            config.method, config, images=held, is_true=self.is_true, num_nets=train.num_nets, epochs=train.epochs
+        )
+        self.source = BatchSource(
+            dataset.train, held, batch_size=train.batch_size, device=self.device, stream=train.seed
+        )
+        self.split_pass = SplitPass(
+            dataset.train,
+            held,
+            size=config.split.batch_size or train.batch_size,
+            margin=config.loss.margin,
+            mask_images=config.loss.positive_mask == "image_id",
+            device=self.device,
+        )
+        self.everything = whole_partition(self.method.training_ids(), len(held))
+        self.partitions: list[Partition] | None = None
+        self.progress = Progress(position=self._first_position())
+        self.clock = time.perf_counter()
+
+    def _build_net(self, index: int) -> Net:
+        c, shape = self.config, self.dataset.train.regions.shape
+        model = seeded_model(
+            stream_seed(c.train.seed, "weights", index),
+            config=c.model,
+            kind=head_of_net(c.model, index),
+            feature_dim=shape[2],
+            regions=shape[1],
+            vocabulary_size=len(self.dataset.vocabulary),
+            num_classes=c.head.num_classes if c.method == "pcsr" and c.head.enabled else 0,
+            classifier_hidden=c.head.hidden,
+            text_pool=c.head.text_pool,
+        ).to(self.device)
+        return Net(model, torch.optim.Adam(model.parameters(), lr=c.train.lr))
+
+    def _first_position(self) -> Position:
+        return Position("warmup" if self.config.warmup.epochs else "train")
+
+    def fit(self) -> Progress:
+        """Train to the end.
+
+        Raises:
+            Interrupted: `stop_requested` was set; the state up to the last iteration is saved.
+        """
+        self.clock = time.perf_counter()
+        while self.progress.position.stage != "done":
+            self._epoch()
+        return self.progress
+
+    def _epoch(self) -> None:
+        position = self.progress.position
+        if position.stage == "train" and self.method.needs_split and self.partitions is None:
+            self._split()
+        for net in range(position.net, len(self.nets)):
+            position.net = net
+            self._train_net(net)
+            position.step = 0
+        self._end_epoch()
+
+    def _split(self) -> None:
+        """Look at all pairs with every net, then decide what each net is trained on."""
+        position, split = self.progress.position, self.config.split
+        everything = np.arange(len(self.held), dtype=np.int64)
+        statistics = []
+        for index, net in enumerate(self.nets):
+            orders = [everything] * split.passes
+            if split.loader == "shuffled":
+                seed = self.config.train.seed
+                orders = [shuffled(everything, seed, "split", position.epoch, index, n) for n in range(split.passes)]
+            self.observer.activity(f"split pass, net {index}")
+            with self._precision():
+                statistics.append(
+                    self.split_pass(
+                        net.model,
+                        orders,
+                        predictions=self.method.needs_predictions,
+                        embeddings=self.method.needs_embeddings,
+                    )
+                )
+        self.partitions, own = self.method.partition(statistics, position.epoch)
+        truth = self.dataset.train.image_of_caption
+        self.progress.split = [
+            split_summary(one, partition, self.held, truth)
+            for one, partition in zip(own, reversed(self.partitions), strict=True)
+        ]
+
+    def _train_net(self, index: int) -> None:
+        position, net = self.progress.position, self.nets[index]
+        partition = self.everything if self.partitions is None else self.partitions[index]
+        steps = self._steps(index)
+        ids = {step.subset: self._subset_ids(partition, step.subset) for step in steps}
+        total = num_batches(len(ids[steps[0].subset]), self.config.train.batch_size)
+        self._set_rate(net.optimizer)
+        self.observer.begin_net(position.stage, position.epoch, index, position.step, total)
+        net.model.train()
+        while position.step < total:
+            self._iteration(index, net, partition, steps, ids)
+            position.step += 1
+            self.observer.step(self.progress.sums)
+            self._save_if_asked(position.step)
+
+    def _steps(self, index: int) -> list[Step]:
+        position = self.progress.position
+        if position.stage == "warmup":
+            return [Step("warmup", lambda model, batch, visited: self.method.warmup_loss(index, model, batch))]
+        return self.method.training_steps(index, position.epoch)
+
+    def _subset_ids(self, partition: Partition, subset: str) -> IdArray:
+        return self.method.training_ids() if subset == "warmup" else partition.ids(subset)
+
+    def _iteration(
+        self, index: int, net: Net, partition: Partition, steps: list[Step], ids: dict[str, IdArray]
+    ) -> None:
+        position = self.progress.position
+        name = (position.stage, position.epoch, index)
+        # Dropout depends on the position alone, so nothing else (evaluation, a resume) can shift its stream.
+        torch.manual_seed(stream_seed(self.config.train.seed, "dropout", *name, position.step))
+        visited: dict[str, Visited] = {}
+        for step in steps:
+            batch = self.source.nth(partition, step.subset, ids[step.subset], position.step, *name)
+            if batch is None:
+                continue
+            with self._precision():
+                losses = step.loss(net.model, batch, visited)
+            if losses is None:
+                continue
+            self._optimise(net, losses)
+            self.method.after_step(index, step.subset, batch, losses)
+            visited[step.subset] = Visited(batch, losses.encoded)
+            self._count(step.subset, losses, batch)
+
+    def _optimise(self, net: Net, losses: Losses) -> None:
+        net.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        if self.config.train.grad_clip:
+            nn.utils.clip_grad_norm_(net.model.parameters(), self.config.train.grad_clip)
+        net.optimizer.step()
+
+    def _count(self, subset: str, losses: Losses, batch: Batch) -> None:
+        total = self.progress.sums.setdefault(subset, [0.0, 0.0])
+        value = float(losses.per_pair.sum())
+        if not np.isfinite(value):
+            where = self.progress.position
+            raise UserError(
+                f"{subset} loss is {value} at {where.stage} epoch {where.epoch}, net {where.net}, step {where.step}; "
+                "expected finite numbers (try a smaller train.lr)"
+            )
+        total[0] += value
+        total[1] += len(losses.per_pair)
+
+    def _set_rate(self, optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = self.rate()
+
+    def rate(self) -> float:
+        """Learning rate of the epoch under way: constant in the warm-up, then a step schedule."""
+        train, position = self.config.train, self.progress.position
+        drops = position.epoch // train.lr_update if position.stage == "train" else 0
+        return float(train.lr * train.lr_decay**drops)
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16")
+
+    def _end_epoch(self) -> None:
+        progress, train = self.progress, self.config.train
+        position = progress.position
+        self.observer.activity("validation")
+        dev = self.evaluate(self.dataset.dev)
+        self._tick()
+        line = epoch_line(progress, self.rate(), dev)
+        progress.history.append(line)
+        rsum = dev["ensemble"]["rsum"]
+        progress.stalled += position.stage == "train"
+        if progress.best is None or rsum > progress.best["rsum"]:
+            progress.best = {"stage": position.stage, "epoch": position.epoch, "rsum": rsum}
+            progress.stalled = 0
+            self._save_best()
+        self.observer.epoch(line, progress.best)
+        progress.sums, progress.split, progress.epoch_seconds, self.partitions = {}, None, 0.0, None
+        early = bool(train.patience) and progress.stalled >= train.patience
+        progress.position = self._after(position, early)
+        self.save()
+        self._write_history()
+
+    def _after(self, position: Position, early: bool) -> Position:
+        epoch = position.epoch + 1
+        if position.stage == "warmup" and epoch == self.config.warmup.epochs:
+            for net in self.nets:
+                net.optimizer = torch.optim.Adam(net.model.parameters(), lr=self.config.train.lr)
+            return Position("train" if self.config.train.epochs else "done")
+        if position.stage == "train" and (epoch == self.config.train.epochs or early):
+            return Position("done")
+        return Position(position.stage, epoch)
+
+    def evaluate(self, pairs: PairSet, folds: int = 1) -> dict[str, Any]:
+        """Metrics of every net and of their mean similarity on a split."""
+        return evaluate_scores(list(self.scores(pairs)), pairs.image_of_caption, folds)
+
+    def scores(self, pairs: PairSet) -> Iterator[torch.Tensor]:
+        """Score matrix (pictures, captions) of each net."""
+        for net in self.nets:
+            with self._precision():
+                yield score_matrix(net.model, pairs, self.config.train.eval_batch_size, self.device)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self.clock
+        self.progress.epoch_seconds += now - self.clock
+        self.clock = now
+
+    def _save_if_asked(self, step: int) -> None:
+        every = self.config.train.checkpoint_steps
+        if self.stop_requested or (every and step % every == 0):
+            self._tick()
+            self.save()
+        if self.stop_requested:
+            raise Interrupted
+
+    def save(self) -> None:
+        """Write the whole state, so that training goes on from exactly here."""
+        facts = {"config": as_dict(self.config), "progress": self.progress.to_json()}
+        save_checkpoint(self.folder / LAST, collect(self.nets, self.method, self.partitions), facts)
+
+    def _save_best(self) -> None:
+        tensors = {}
+        for index, net in enumerate(self.nets):
+            tensors |= with_prefix(f"net{index}.", net.model.state_dict())
+        facts = {"config": as_dict(self.config), "best": self.progress.best}
+        save_checkpoint(self.folder / BEST, tensors, facts)
+
+    def _write_history(self) -> None:
+        lines = [json.dumps(line, allow_nan=False) for line in self.progress.history]
+        write_text(self.folder / "history.jsonl", "\n".join(lines) + "\n")
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint of the run's folder.
+
+        Raises:
+            CheckpointError: it is missing, damaged, or belongs to another configuration.
+        """
+        tensors, facts = load_checkpoint(self.folder / LAST)
+        mine = as_dict(self.config)
+        for group in mine:
+            if group != "output" and facts["config"].get(group) != mine[group]:
+                raise CheckpointError(
+                    f"{self.folder / LAST}: was written with {group} = {facts['config'].get(group)}, got {mine[group]}; "
+                    "expected the same configuration, or another output folder"
+                )
+        self.partitions = restore(tensors, self.nets, self.method)
+        self.progress = Progress.from_json(facts["progress"])
+
+    def load_best(self) -> None:
+        """Put the best weights into the nets."""
+        tensors, _ = load_checkpoint(self.folder / BEST)
+        for index, net in enumerate(self.nets):
+            net.model.load_state_dict(strip_prefix(f"net{index}.", tensors))
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes a GPU if there is one.
+
+    Raises:
+        ConfigError: cuda was asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device: cuda, but torch sees no GPU; expected cpu or auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,115 @@
+"""Build of the native core through CMake; everything else about the package stands in pyproject.toml.
+
+PCSR_NATIVE=auto (default) builds it where cmake can configure a compiler and installs pure Python elsewhere,
+=1 demands it, =0 leaves it out. PCSR_SANITIZE is passed to CMake. No GPU is looked for, and torch is not needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+RECORD = "native_build.json"
+NATIVE = os.environ.get("PCSR_NATIVE", "auto")
+if NATIVE not in ("auto", "0", "1"):
+    raise SystemExit(f"PCSR_NATIVE={NATIVE}: expected auto, 0 or 1")
+
+
+class NativeUnavailableError(Exception):
+    """This machine cannot build the native core; the message says what is missing."""
+
+
+def write_record(package: Path, reason: str) -> None:
+    """Leave the outcome beside the package, where `pcsr-fast doctor` reads it: pip hides what a build prints."""
+    package.mkdir(parents=True, exist_ok=True)
+    (package / RECORD).write_text(json.dumps({"native": not reason, "reason": reason}) + "\n")
+    if reason:
+        for stale in package.glob("_native*.so"):
+            stale.unlink()
+        print(f"pcsr-fast: installing pure Python, without the native core: {reason}", file=sys.stderr)
+
+
+def cmake_command() -> str:
+    """Path of cmake: that of PyPI's package, whether or not its environment is activated, else the system's."""
+    try:
+        import cmake
+
+        return str(Path(cmake.CMAKE_BIN_DIR) / "cmake")
+    except ImportError:
+        found = shutil.which("cmake")
+    if found is None:
+        raise NativeUnavailableError("cmake was not found")
+    return found
+
+
+def configure(cmake: str, folder: Path) -> None:
+    """Run CMake's configure step from scratch: a cache would outlive a change of CXX or of the build environment."""
+    import pybind11
+
+    (folder / "CMakeCache.txt").unlink(missing_ok=True)
+    for compiler_facts in folder.glob("CMakeFiles/[0-9]*"):
+        shutil.rmtree(compiler_facts)
+    command = [cmake, "-S", str(ROOT), "-B", str(folder), f"-DPython_EXECUTABLE={sys.executable}"]
+    command += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}", f"-DPCSR_SANITIZE={os.environ.get('PCSR_SANITIZE', '')}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+    if done.returncode:
+        _, _, error = done.stderr.partition("CMake Error")
+        raise NativeUnavailableError(f"cmake could not configure: {' '.join(error.split())[:300]}")
+
+
+class BuildPython(build_py):
+    """Record a native core that was left out on purpose."""
+
+    def run(self) -> None:
+        super().run()
+        if NATIVE == "0":
+            package = ROOT if self.editable_mode else Path(self.build_lib)
+            write_record(package / "pcsr_fast", "PCSR_NATIVE=0 was set at install")
+
+
+class BuildNative(build_ext):
+    """Build the extension with CMake and fall back to pure Python where no compiler is found."""
+
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).resolve()
+        folder = ROOT / "build" / f"cmake-{sys.implementation.cache_tag}"
+        try:
+            cmake = cmake_command()
+            configure(cmake, folder)
+        except NativeUnavailableError as missing:
+            if NATIVE == "1":
+                raise SystemExit(f"PCSR_NATIVE=1, but {missing}") from missing
+            self.record(target.parent, str(missing))
+            return
+        jobs = str(os.cpu_count() or 1)
+        if subprocess.run([cmake, "--build", str(folder), "-j", jobs], check=False).returncode:
+            raise SystemExit("the native core does not compile (see above); PCSR_NATIVE=0 installs without it")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(folder / target.name, target)
+        self.record(target.parent, "")
+
+    def record(self, built: Path, reason: str) -> None:
+        """Write the record where the package will be imported from."""
+        write_record(ROOT / "pcsr_fast" if self.editable_mode else built, reason)
+
+
+setup(
+    packages=[*find_packages(include=["pcsr_fast", "pcsr_fast.*"]), "pcsr_fast.kernels.triton", "pcsr_fast.configs"],
+    package_dir={"pcsr_fast.kernels.triton": "kernels/triton", "pcsr_fast.configs": "configs"},
+    package_data={
+        "pcsr_fast": ["py.typed", "data/clipart/*", "report/templates/*"],
+        "pcsr_fast.configs": ["*.yaml"],
+    },
+    ext_modules=[] if NATIVE == "0" else [Extension("pcsr_fast._native", sources=[], optional=True)],
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPython},
+)
