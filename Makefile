@@ -38,7 +38,7 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml $(NATIVE_SOURCES)
 	@touch $@
 
 demo: venv ## train PCSR on the clip art set at 40 % wrong pairs, beside the plain baseline and the oracle
-	$(BIN)/pcsr-fast demo $(ARGS)
+	$(BIN)/pcsr-fast compare --config demo --jobs $(JOBS) $(ARGS)
 
 test: venv ## all tests (ARGS="tests/ops -k hardest" for some)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q $(ARGS)
@@ -55,6 +55,7 @@ format: venv ## mend what ruff and clang-format can mend
 	$(BIN)/clang-format -i $(CPP_SOURCES)
 
 build: venv ## source distribution and wheel, in dist/
+	rm -rf build/lib* build/bdist* dist
 	$(BIN)/python -m build --no-isolation
 
 # Resolved afresh from pyproject.toml beside the pinned torch; local version labels such as +cpu are dropped.
@@ -69,5 +70,5 @@ lock: ## write requirements.lock anew
 	rm -rf build/lock
 
 clean: ## remove what was built, not the virtual environment
-	rm -rf build dist *.egg-info pcsr_fast/*.so pcsr_fast/native_build.json .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf build dist *.egg-info pcsr_fast/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		$(VENV)/.installed

@@ -28,10 +28,12 @@ class NativeUnavailableError(Exception):
     """This machine cannot build the native core; the message says what is missing."""
 
 
-def write_record(package: Path, reason: str) -> None:
-    """Leave the outcome beside the package, where `pcsr-fast doctor` reads it: pip hides what a build prints."""
-    package.mkdir(parents=True, exist_ok=True)
-    (package / RECORD).write_text(json.dumps({"native": not reason, "reason": reason}) + "\n")
+def write_record(built: Path, editable: bool, reason: str) -> None:
+    """Leave the outcome where `pcsr_fast.native` reads it, as pip hides what a build prints."""
+    package = ROOT / "pcsr_fast" if editable else built
+    folder = ROOT / "build" if editable else built
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).write_text(json.dumps({"native": not reason, "reason": reason}) + "\n")
     if reason:
         for stale in package.glob("_native*.so"):
             stale.unlink()
@@ -73,8 +75,7 @@ class BuildPython(build_py):
     def run(self) -> None:
         super().run()
         if NATIVE == "0":
-            package = ROOT if self.editable_mode else Path(self.build_lib)
-            write_record(package / "pcsr_fast", "PCSR_NATIVE=0 was set at install")
+            write_record(Path(self.build_lib) / "pcsr_fast", self.editable_mode, "PCSR_NATIVE=0 was set at install")
 
 
 class BuildNative(build_ext):
@@ -89,18 +90,14 @@ class BuildNative(build_ext):
         except NativeUnavailableError as missing:
             if NATIVE == "1":
                 raise SystemExit(f"PCSR_NATIVE=1, but {missing}") from missing
-            self.record(target.parent, str(missing))
+            write_record(target.parent, self.editable_mode, str(missing))
             return
         jobs = str(os.cpu_count() or 1)
         if subprocess.run([cmake, "--build", str(folder), "-j", jobs], check=False).returncode:
             raise SystemExit("the native core does not compile (see above); PCSR_NATIVE=0 installs without it")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / target.name, target)
-        self.record(target.parent, "")
-
-    def record(self, built: Path, reason: str) -> None:
-        """Write the record where the package will be imported from."""
-        write_record(ROOT / "pcsr_fast" if self.editable_mode else built, reason)
+        write_record(target.parent, self.editable_mode, "")
 
 
 setup(

@@ -48,8 +48,11 @@ PYBIND11_MODULE(_native, m) {
     m.doc() = "Native core of pcsr_fast. Import torch first, so that both share one OpenMP runtime.";
     m.def(
         "isa", [] { return std::string(pcsr::name_of(pcsr::active_isa())); },
-        "Instruction set in use; PCSR_FAST_ISA overrides the detected one. Raises ValueError if that is not supported.");
+        "Instruction set in use; PCSR_FAST_ISA overrides the detected one. Raises ValueError if that is not "
+        "supported.");
     m.def("supported_isas", &supported_isas, "Instruction sets that this machine supports, weakest first.");
-    m.def("threads", &threads, "Threads a parallel region would use: torch's setting, as the OpenMP runtime is shared.");
-    m.def("build_info", &build_info, "Compiler, build type, sanitizer and OpenMP version (yyyymm, or None) of this build.");
+    m.def("threads", &threads,
+          "Threads a parallel region would use: torch's setting, as the OpenMP runtime is shared.");
+    m.def("build_info", &build_info,
+          "Compiler, build type, sanitizer and OpenMP version (yyyymm, or None) of this build.");
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -13,18 +14,34 @@ from typing import Any
 
 from pcsr_fast.errors import UserError
 
+_PART = ".part"
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and its parents where they are missing.
+
+    Raises:
+        UserError: it cannot be made, or a file is in the way.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write here ({error.strerror}); expected a writable folder") from error
+    return folder
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
     Raises:
-        UserError: the folder cannot be created or written.
+        UserError: the folder cannot be created or written, or the disk is full.
     """
     target = Path(path)
+    make_folder(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_PART, dir=target.parent)
     except OSError as error:
         raise UserError(f"{target}: cannot write here ({error.strerror}); expected a writable folder") from error
     os.close(handle)
@@ -35,8 +52,37 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error}); expected a file, and room") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def exclusive(folder: str | os.PathLike[str], subfolder: str) -> Iterator[None]:
+    """Hold `folder` (made if missing) for this process until the block or the process ends.
+
+    What killed writes have left behind in it and in its `subfolder` is removed.
+
+    Raises:
+        UserError: another process holds it, or it cannot be written.
+    """
+    path = make_folder(folder)
+    try:
+        lock = (path / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"{path}: cannot write here ({error.strerror}); expected a writable folder") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{path}: another process is writing here; expected a folder of its own") from error
+        except OSError:
+            # A network disk without locks: two runs in one folder then go unnoticed.
+            pass
+        for left in (*path.glob(f".*{_PART}"), *path.glob(f"{subfolder}/.*{_PART}")):
+            left.unlink(missing_ok=True)
+        yield
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -8,9 +8,10 @@ import json
 from types import ModuleType
 
 from pcsr_fast.errors import BackendError, ConfigError
-from pcsr_fast.resources import PACKAGE
+from pcsr_fast.resources import PACKAGE, checkout_folder
 
-RECORD = PACKAGE / "native_build.json"
+# Written by setup.py: beside the package in a wheel, in the ignored build folder of a checkout.
+RECORD = (checkout_folder("build") or PACKAGE) / "native_build.json"
 
 
 @functools.cache

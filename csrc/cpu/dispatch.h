@@ -13,7 +13,9 @@ constexpr std::size_t isa_count = 4;
 constexpr std::array<const char*, isa_count> isa_names = {"scalar", "avx2", "avx512", "avx512_bf16"};
 constexpr const char* isa_variable = "PCSR_FAST_ISA";
 
-inline const char* name_of(Isa isa) { return isa_names[static_cast<std::size_t>(isa)]; }
+inline const char* name_of(Isa isa) {
+    return isa_names[static_cast<std::size_t>(isa)];
+}
 
 // The best instruction set that this processor and this operating system support.
 Isa detect_isa();

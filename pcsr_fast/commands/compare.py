@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from pcsr_fast.commands.options import numbers
+from pcsr_fast.commands.options import integers, numbers
 from pcsr_fast.training.compare import Plan, compare
 from pcsr_fast.training.parse import parse_config
 
@@ -25,12 +26,19 @@ def main(argv: Sequence[str]) -> None:
     plan = Plan(
         methods=options.methods.split(","),
         ratios=numbers(options.ratios, "ratios"),
-        seeds=[int(seed) for seed in numbers(options.seeds, "seeds")],
+        seeds=integers(options.seeds, "seeds"),
         words=_shared(argv),
         output=Path(config.output),
         jobs=options.jobs,
     )
-    compare(plan, Console())
+    # Ended from outside it must take its runs along; they save and stop.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        compare(plan, Console())
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("stopped; the same command goes on from here") from stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _shared(argv: Sequence[str]) -> list[str]:

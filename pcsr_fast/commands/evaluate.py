@@ -29,6 +29,7 @@ class EvaluateOptions:
         folds: blocks of consecutive pictures whose metrics are averaged (COCO 1K: 5).
         test_split: which test files of a precomputed set: `test`, or `testall` (COCO 5K).
         output: JSON file to write the metrics to.
+        device: where to encode, whatever the run was trained on.
     """
 
     run: str
@@ -36,6 +37,7 @@ class EvaluateOptions:
     folds: int = 1
     test_split: Literal["test", "testall"] | None = None
     output: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,6 +48,7 @@ def main(argv: Sequence[str]) -> None:
     if not written.is_file():
         raise ConfigError(f"{written}: no such file; expected the folder of a training run")
     config, _ = parse_config(["--config", str(written), "--output", str(folder)], "evaluate")
+    config.train.device = options.device
     if options.test_split:
         config.data.test_split = options.test_split
     dataset, held, _ = prepare(config)

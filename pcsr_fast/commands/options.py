@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentError
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentParser
 
 from pcsr_fast.errors import ConfigError
-from pcsr_fast.training.parse import translated
+from pcsr_fast.training.parse import keys_of, parse_words
 
 Options = TypeVar("Options")
 
@@ -20,14 +19,11 @@ def parse_options(kind: type[Options], command: str, argv: Sequence[str], positi
     Raises:
         ConfigError: an unknown option or a value of the wrong type.
     """
-    parser = ArgumentParser(prog=f"pcsr-fast {command}", exit_on_error=False)
+    parser = ArgumentParser(prog=f"pcsr-fast {command}", exit_on_error=False, allow_abbrev=False)
     parser.add_class_arguments(kind, as_positional=False, skip=set(positional))
     for name in positional:
         parser.add_argument(name)
-    try:
-        built = parser.instantiate(parser.parse_args(list(argv)))
-    except ArgumentError as error:
-        raise translated(str(error)) from error
+    built = parser.instantiate(parse_words(parser, argv, keys_of(kind)))
     return kind(**{name: value for name, value in _values(built).items() if name in kind.__dataclass_fields__})  # type: ignore[attr-defined]
 
 
@@ -45,3 +41,15 @@ def numbers(text: str, option: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise ConfigError(f"--{option}: got {text!r}, expected numbers with commas between") from error
+
+
+def integers(text: str, option: str) -> list[int]:
+    """Comma-separated integers >= 0.
+
+    Raises:
+        ConfigError: something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ConfigError(f"--{option}: got {text!r}, expected integers >= 0 with commas between")
+    return [int(part) for part in parts]

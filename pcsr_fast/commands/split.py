@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import torch
 from rich.console import Console
 
 from pcsr_fast.commands.options import parse_options
-from pcsr_fast.data.arrays import check_finite, open_array
+from pcsr_fast.data.arrays import open_array
 from pcsr_fast.errors import ConfigError, DataError
 from pcsr_fast.files import atomic_write
 from pcsr_fast.methods.config import SplitConfig
@@ -47,14 +48,13 @@ class SplitOptions:
 def main(argv: Sequence[str]) -> None:
     """Read, rank, write."""
     options = parse_options(SplitOptions, "split", argv)
+    _check(options)
     x, y = _embeddings(options.images), _embeddings(options.texts)
     if x.shape != y.shape:
         raise DataError(f"{options.texts}: shape {y.shape}, expected that of {options.images}, {x.shape}")
     if len(x) < 2:
         raise DataError(f"{options.images}: has {len(x)} rows, expected at least 2")
     groups = None if options.groups is None else _groups(options.groups, len(x))
-    if options.batch_size == 1 or options.batch_size < 0:
-        raise ConfigError(f"--batch_size: got {options.batch_size}, expected 0 or at least 2")
     order = torch.from_numpy(np.random.Generator(np.random.PCG64(options.seed)).permutation(len(x)))
     blocks = {"batch_size": options.batch_size, "order": order} if options.batch_size else {}
     result = pair_losses(x, y, margin=options.margin, groups=groups, **blocks)  # type: ignore[arg-type]
@@ -64,10 +64,27 @@ def main(argv: Sequence[str]) -> None:
     Console().print(f"{wrong} of {len(x)} pairs look wrong; {options.output}", highlight=False, markup=False)
 
 
+def _check(options: SplitOptions) -> None:
+    if options.batch_size == 1 or options.batch_size < 0:
+        raise ConfigError(f"--batch_size: got {options.batch_size}, expected 0 or at least 2")
+    if not 0 <= options.margin < math.inf:
+        raise ConfigError(f"--margin: got {options.margin}, expected a number >= 0")
+    if options.seed < 0:
+        raise ConfigError(f"--seed: got {options.seed}, expected an integer >= 0")
+    for name in ("p_threshold", "min_noisy_frac"):
+        if not 0 <= getattr(options.split, name) <= 1:
+            raise ConfigError(f"--split.{name}: got {getattr(options.split, name)}, expected a number from 0 to 1")
+
+
 def _embeddings(path: str) -> torch.Tensor:
     array = open_array(path, ndim=2, kinds="f", expected="a float array (N, D)")
-    check_finite(array, path)
-    values = torch.from_numpy(np.array(array, dtype=np.float32))
+    with np.errstate(over="ignore"):
+        narrow = np.array(array, dtype=np.float32)
+    wrong = np.argwhere(~np.isfinite(narrow))
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(f"{path}: row {row}, dimension {column} is {array[row, column]}; expected finite float32 values")
+    values = torch.from_numpy(narrow)
     return values / values.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 

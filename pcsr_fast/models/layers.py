@@ -13,12 +13,12 @@ EPSILON = 1e-8
 def l2norm(values: Tensor, dim: int = -1) -> Tensor:
     """x / (|x| + 1e-8): the epsilon stands outside the root, as in the SCAN family (METHODS 2.1).
 
-    The gradient at x = 0 (padding) is 0 rather than NaN: the norm is taken through a guarded square root.
+    The gradient at x = 0 (padding, empty regions) is taken as 0: the formula's own would be 1e8.
     """
     square = values.square().sum(dim=dim, keepdim=True)
     zero = square == 0
-    norm = torch.where(zero, torch.ones_like(square), square).sqrt()
-    return values / (torch.where(zero, torch.zeros_like(norm), norm) + EPSILON)
+    norm = torch.where(zero, 1, square).sqrt()
+    return torch.where(zero, 0, values / (norm + EPSILON))
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

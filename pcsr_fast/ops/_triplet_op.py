@@ -29,8 +29,9 @@ def _reference(
 
 
 backends.register("triplet_loss", "reference", _reference)
-backends.register("triplet_loss", "torch", lean.triplet_hardest, lean.supports_triplet)
+backends.register("triplet_loss", "torch", lean.triplet, lean.supports_triplet)
 backends.register("triplet_loss_from_scores", "reference", triplet_parts)
+backends.register("triplet_loss_from_scores", "torch", lean.triplet_from_scores, lean.supports_triplet)
 
 
 @torch.library.custom_op("pcsr_fast::triplet", mutates_args=(), schema=f"(Tensor x, Tensor y, {OPTIONS}) -> {RESULT}")

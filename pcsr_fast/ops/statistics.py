@@ -66,6 +66,8 @@ def pair_losses(
     _checks.check_embeddings(op, x, y)
     if groups is not None:
         _checks.check_integers(op, "groups", groups, x.shape[0], x)
+    if isinstance(margin, bool) or not isinstance(margin, int | float):
+        raise TypeError(f"{op}: margin: got {type(margin).__name__}, expected a number")
     if batch_size is not None and batch_size < 2:
         raise ValueError(f"{op}: batch_size: got {batch_size}, expected at least 2 or None")
     if chunk < 1:

@@ -22,20 +22,21 @@ def _own_gradient(log_p: Tensor, upstream: Tensor) -> Tensor:
     return torch.diag(upstream) - upstream[:, None] * log_p.exp()
 
 
-def _complementary_gradient(log_p: Tensor, negatives: Tensor, settings: ContrastiveSettings) -> Tensor:
-    """dL/dz of the complementary kinds for rows of log-probabilities (module equation)."""
-    p = log_p.exp()
+def _complementary_gradient(z: Tensor, log_p: Tensor, negatives: Tensor, settings: ContrastiveSettings) -> Tensor:
+    """dL/dz of the complementary kinds for rows of logits z, -inf where left out, and their log-softmax."""
+    p, allowed = log_p.exp(), z > -torch.inf
     if settings.kind == "ccl_tan":
         a = (p / torch.cos(p).square()).masked_fill(~negatives, 0.0)
         return a * (1 - p) - p * (a.sum(1, keepdim=True) - a)
     power = settings.q if settings.kind == "ccl_gce" else 0.0
     log_q = log_complement(log_p).masked_fill(~negatives, 0.0)
-    log_a = (log_p + (power - 1) * log_q).masked_fill(~negatives, -torch.inf)
+    base = (log_p + power * log_q).exp().masked_fill(~negatives, 0.0)
     is_top = torch.zeros_like(negatives).scatter(1, log_p.argmax(1, keepdim=True), True)
-    log_top = log_a.masked_fill(~is_top, -torch.inf).amax(1, keepdim=True)
-    a = log_a.masked_fill(is_top, -torch.inf).exp()
-    others = p * (a.sum(1, keepdim=True) - a) + (log_p + log_top).exp().masked_fill(is_top, 0.0)
-    return (log_p + power * log_q).exp().masked_fill(~negatives, 0.0) - others
+    a = base / (1 - p.masked_fill(is_top, 0.0))
+    # The top entry's a may be infinite; its product with p_k is finite as base_top times p_k / (1 - p_top).
+    from_top = base.masked_fill(~is_top, 0.0).sum(1, keepdim=True) * torch.softmax(z.masked_fill(is_top, -torch.inf), 1)
+    rest = a.masked_fill(is_top, 0.0)
+    return base - p * (rest.sum(1, keepdim=True) - rest) - from_top.masked_fill(~allowed | is_top, 0.0)
 
 
 def _tal_gradient(S: Tensor, negatives: Tensor, settings: ContrastiveSettings) -> Tensor:
@@ -52,7 +53,8 @@ def _row_gradient(S: Tensor, negatives: Tensor, settings: ContrastiveSettings) -
     if settings.kind == "tal":
         return _tal_gradient(S, negatives, settings)
     allowed = negatives | torch.eye(S.shape[0], dtype=torch.bool, device=S.device)
-    log_p = functional.log_softmax((S / settings.temperature).masked_fill(~allowed, -torch.inf), dim=1)
+    z = (S / settings.temperature).masked_fill(~allowed, -torch.inf)
+    log_p = functional.log_softmax(z, dim=1)
     own = log_p.diagonal()
     if settings.kind == "infonce":
         dz = _own_gradient(log_p, -torch.ones_like(own))
@@ -61,7 +63,7 @@ def _row_gradient(S: Tensor, negatives: Tensor, settings: ContrastiveSettings) -
     elif settings.kind == "gce_infonce":
         dz = _own_gradient(log_p, -torch.exp(settings.q * own))
     else:
-        dz = _complementary_gradient(log_p, negatives, settings)
+        dz = _complementary_gradient(z, log_p, negatives, settings)
     return dz / settings.temperature
 
 

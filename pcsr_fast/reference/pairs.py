@@ -36,7 +36,7 @@ def pair_statistics(losses: Tensor) -> PairStatistics:
 
 
 def block_edges(count: int, batch_size: int | None) -> list[int]:
-    """Edges of nearly equal blocks of at most `batch_size`; one fewer where a block would hold a single pair."""
+    """Edges of nearly equal blocks of at most `batch_size`, one more where that spares a block of a single pair."""
     blocks = 1 if batch_size is None else -(-count // batch_size)
     if blocks > 1 and count // blocks < 2:
         blocks = max(1, count // 2)
@@ -71,7 +71,8 @@ def pair_losses(
 
     `batch_size` None: all other pairs are negatives, exactly, in O(chunk N) memory. Else the negatives are those of the
     pair's own block: `order` (N,) (a permutation, default as they lie) is cut into nearly equal blocks of at most
-    `batch_size`, none of a single pair while N > 1. `groups` (N,): pairs of one id are no negatives.
+    `batch_size` (one more where a block would be left with a single pair, whose loss would be 0). `groups` (N,): pairs
+    of one id are no negatives.
     Not differentiable.
     """
     with torch.no_grad():

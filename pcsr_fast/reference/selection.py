@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcsr_fast.reference.hinge import Margin, hinge_terms, margin_matrices
+from pcsr_fast.reference.hinge import Margin, margin_matrices
 from pcsr_fast.reference.negatives import negative_mask
-from pcsr_fast.reference.reduction import compute_dtype
 
 
 def parse_negatives(negatives: str) -> tuple[str, int]:
@@ -44,16 +43,18 @@ def selection_weights(hinge: Tensor, keys: Tensor, allowed: Tensor, negatives: s
 
 
 def direction_weights(
-    S: Tensor, margin: Margin, margin_mode: str, negatives: str, groups: Tensor | None
+    S: Tensor, hinges: tuple[Tensor, Tensor], margin: Margin, margin_mode: str, negatives: str, groups: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Selection weights (B, B) of cs, whose rows are reduced, and of ci, whose columns are; constants for autograd."""
+    """Selection weights (B, B) of cs, whose rows are reduced, and of ci, whose columns are; constants for autograd.
+
+    `hinges` is (cs, ci) of the scores S, both in S's compute dtype.
+    """
     with torch.no_grad():
-        S = S.to(compute_dtype(S.dtype))
+        cs, ci = hinges
         allowed = negative_mask(S, groups)
-        cs, ci = hinge_terms(S, margin, margin_mode, groups)
-        by_row, by_column = margin_matrices(margin, margin_mode, S)
-        # An anchor's own margin shifts all its keys alike; adding it would only round distinct scores together.
-        shift = by_row.ndim > 0 and margin_mode != "anchor"
-        row_keys, column_keys = (S + by_row, S + by_column) if shift else (S, S)
+        by_row, by_column = margin_matrices(margin, margin_mode, cs)
+        # A margin that shifts all keys of an anchor alike is left out: it would only round distinct scores together.
+        shifts = by_row.ndim > 0 and margin_mode != "anchor"
+        row_keys, column_keys = (S + by_row, S + by_column) if shifts else (S, S)
         rows = selection_weights(cs, row_keys, allowed, negatives)
         return rows, selection_weights(ci.T, column_keys.T, allowed.T, negatives).T

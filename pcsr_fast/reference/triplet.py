@@ -35,7 +35,7 @@ def triplet_parts(
 ) -> TripletParts:
     """Both parts of l_i = row_i + column_i, differentiable in S and margin, with the hardest negatives' indices."""
     cs, ci = hinge_terms(S, margin, margin_mode, groups)
-    rows, columns = direction_weights(S, margin, margin_mode, negatives, groups)
+    rows, columns = direction_weights(S, (cs, ci), margin, margin_mode, negatives, groups)
     if negatives == "hardest":
         row_index = rows.argmax(1).masked_fill(rows.sum(1) == 0, -1)
         column_index = columns.argmax(0).masked_fill(columns.sum(0) == 0, -1)

@@ -40,7 +40,7 @@ def score_gradients(
         dS = A + C - diag(sum_j A_ij + sum_i C_ij)
     """
     cs, ci = hinge_terms(S, margin, margin_mode, groups)
-    rows, columns = direction_weights(S, margin, margin_mode, negatives, groups)
+    rows, columns = direction_weights(S, (cs, ci), margin, margin_mode, negatives, groups)
     by_cs = by_row[:, None] * rows * (cs > 0)
     by_ci = by_column[None, :] * columns * (ci > 0)
     dS = by_cs + by_ci - torch.diag(by_cs.sum(1) + by_ci.sum(0))

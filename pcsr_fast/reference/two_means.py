@@ -22,12 +22,17 @@ def best_two_means(x: Tensor) -> Tensor:
     return x - x.mean() > ordered[between.argmax()]
 
 
+def nearer_to_high(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Where x is nearer to high than to low; by distances, as a midpoint of neighbouring floats may round to high."""
+    return x - low > high - x
+
+
 def lloyd_two_means(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Assignment (N,) bool after Lloyd's iteration from the centres low < high, True nearer to high (low on a draw)."""
-    assignment = x > (low + high) / 2
+    assignment = nearer_to_high(x, low, high)
     for _ in range(MAX_LLOYD_STEPS):
         low, high = x[~assignment].mean(), x[assignment].mean()
-        following = x > (low + high) / 2
+        following = nearer_to_high(x, low, high)
         if torch.equal(following, assignment):
             break
         assignment = following
@@ -58,7 +63,8 @@ def starting_assignment(x: Tensor, init: str | Tensor) -> Tensor:
         means = init.to(x).flatten().sort().values
         if means.numel() != 2 or not bool(means[0] < means[1]):
             raise ValueError(f"fit_mixture: init: got means {init.tolist()}, expected two different numbers")
-        if not bool((x > means.mean()).any() and (x <= means.mean()).any()):
+        high = nearer_to_high(x, means[0], means[1])
+        if bool(high.all()) or not bool(high.any()):
             raise ValueError(f"fit_mixture: init: means {means.tolist()} leave one component empty")
         return lloyd_two_means(x, means[0], means[1])
     assignment = init.to(x.device).flatten()

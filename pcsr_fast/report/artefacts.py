@@ -17,59 +17,10 @@ from safetensors.numpy import load_file
 from pcsr_fast.data.noise import verify
 from pcsr_fast.data.pairs import Dataset
 from pcsr_fast.errors import UserError
-from pcsr_fast.report.shape import INTEGER, NUMBER, TEXT, Each, Items, Kind, Maybe, Spec, check
+from pcsr_fast.report.layout import EPOCH, FINDINGS, NOISE, PARTS, RETRIEVAL, RUN, SPLIT_OPTIONS
+from pcsr_fast.report.shape import Spec, check
 
 Array = npt.NDArray[Any]
-
-PARTS = ("clean", "refinable", "ambiguous")
-SIDES = ("i2t", "t2i")
-RECALLS = (1, 5, 10)
-
-_METRICS = {f"{side}_{name}": NUMBER for side in SIDES for name in ("r1", "r5", "r10", "medr")} | {"rsum": NUMBER}
-_SCORES = {"nets": Items(_METRICS), "ensemble": _METRICS}
-_BINS, _TWO = Items(NUMBER), Items(NUMBER, 2)
-_SPLIT = {
-    "counts": {name: INTEGER for name in PARTS},
-    "pcs_threshold": Maybe(NUMBER),
-    "mixture": Maybe({"means": _TWO, "variances": _TWO, "weights": _TWO, "separation": NUMBER}),
-    "loss_histogram": {"edges": _BINS, "all": _BINS, "clean": Maybe(_BINS), "wrong": Maybe(_BINS)},
-    "pcs_histogram": Maybe({"edges": _BINS, "counts": _BINS}),
-    "quality": Maybe(
-        {"precision": NUMBER, "recall": NUMBER, "auc": NUMBER, "confusion": {name: Items(INTEGER, 2) for name in PARTS}}
-    ),
-    "replacement": Maybe({"image_accuracy": NUMBER, "median_similarity": NUMBER}),
-}
-_SPLITS = Maybe(Items(_SPLIT))
-_EPOCH = {
-    "stage": TEXT,
-    "epoch": INTEGER,
-    "lr": NUMBER,
-    "seconds": NUMBER,
-    "loss": Each(NUMBER),
-    "dev": _SCORES,
-    "split": _SPLITS,
-}
-_RUN = {
-    "method": TEXT,
-    "profile": TEXT,
-    "dataset": TEXT,
-    "seed": INTEGER,
-    "best": {"stage": TEXT, "epoch": INTEGER, "rsum": NUMBER},
-    "dev": _SCORES,
-    "test": _SCORES,
-    "split": _SPLITS,
-    "seconds": NUMBER,
-    "machine": Each(Kind("any")),
-}
-_ROWS = Items(INTEGER)
-_QUERY = {"query": INTEGER, "top": _ROWS, "scores": _BINS}
-_RETRIEVAL = {
-    "split": TEXT,
-    "text_to_image": Items(_QUERY | {"image": INTEGER}),
-    "image_to_text": Items(_QUERY | {"true": _ROWS}),
-}
-_SPLIT_OPTIONS = {"split": {"mixture": TEXT, "p_threshold": NUMBER, "monotone": TEXT}}
-_FINDINGS = {"p_clean": "f", "loss": "f", "part": "u", "replacement": "i", "replacement_similarity": "f"}
 
 
 @dataclass(frozen=True)
@@ -111,18 +62,19 @@ def read_run(folder: Path, dataset: Dataset) -> Run:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the folder of a finished run")
-    metrics = _read_json(folder / "metrics.json", _RUN)
+    metrics = _read_json(folder / "metrics.json", RUN)
     history = _read_history(folder / "history.jsonl")
     for path, splits in _all_splits(folder, metrics, history):
         _check_histograms(path, splits)
-    config_text, config = _read_config(folder / "config.yaml", _SPLIT_OPTIONS if metrics["split"] else {})
+    config_text, config = _read_config(folder / "config.yaml", SPLIT_OPTIONS if metrics["split"] else {})
     held, noise = verify(folder)
+    check(noise, NOISE, f"{folder / 'noise.json'}: the file")
     if len(held) != dataset.train.num_captions or held.min() < 0 or held.max() >= dataset.train.num_images:
         raise UserError(
             f"{folder / 'noise.npy'}: holds {len(held)} captions, pictures up to {held.max(initial=-1)}; expected the "
             f"{dataset.train.num_captions} captions and {dataset.train.num_images} pictures of {dataset.name}"
         )
-    retrieval = _read_json(folder / "retrieval.json", _RETRIEVAL)
+    retrieval = _read_json(folder / "retrieval.json", RETRIEVAL)
     _check_retrieval(folder / "retrieval.json", retrieval, dataset)
     findings = _read_findings(folder / "findings.safetensors", len(held)) if metrics["split"] else None
     return Run(metrics, history, noise, retrieval, config_text, config, held, findings)
@@ -153,7 +105,14 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
     lines = [line for line in _read_text(path).splitlines() if line.strip()]
     if not lines:
         raise UserError(f"{path}: is empty; expected one line an epoch")
-    return [_parse(line, _EPOCH, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+    history = [_parse(line, EPOCH, f"{path}: line {number}") for number, line in enumerate(lines, start=1)]
+    nets = len(history[0]["dev"]["nets"])
+    for number, line in enumerate(history, start=1):
+        if len(line["dev"]["nets"]) != nets or (line["split"] and len(line["split"]) != nets):
+            raise UserError(
+                f"{path}: line {number} has another number of nets than line 1; expected {nets} on every line"
+            )
+    return history
 
 
 def _read_config(path: Path, spec: Spec) -> tuple[str, dict[str, Any]]:
@@ -200,7 +159,9 @@ def _check_retrieval(path: Path, retrieval: dict[str, Any], dataset: Dataset) ->
             _in_range(f"{place}.top", entry["top"], answers, dataset.name)
             _in_range(f"{place}, the truth", truth, answers, dataset.name)
             if len(entry["top"]) != len(entry["scores"]):
-                raise UserError(f"{place} has {len(entry['top'])} answers; expected {len(entry['scores'])}, one a score")
+                raise UserError(
+                    f"{place} has {len(entry['top'])} answers; expected {len(entry['scores'])}, one a score"
+                )
 
 
 def _in_range(place: str, rows: Sequence[int], count: int, dataset: str) -> None:
@@ -216,7 +177,7 @@ def _read_findings(path: Path, num_pairs: int) -> dict[str, Array]:
         arrays: dict[str, Array] = load_file(path)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise UserError(f"{path}: is damaged; expected a safetensors file as a finished run writes it") from error
-    expected = _FINDINGS | ({"is_true": "u"} if "is_true" in arrays else {})
+    expected = FINDINGS | ({"is_true": "u"} if "is_true" in arrays else {})
     for name, kind in expected.items():
         array = arrays.get(name)
         if array is None or array.shape != (num_pairs,) or array.dtype.kind != kind:

@@ -40,15 +40,20 @@ class Items:
     length: int | None = None
 
 
-NUMBER, INTEGER, TEXT = Kind("a finite number"), Kind("an integer"), Kind("a text")
+NUMBER, POSITIVE, INTEGER = Kind("a finite number"), Kind("a number above 0"), Kind("an integer")
+TEXT, ANY = Kind("a text"), Kind("anything")
 
 
 def _fits(value: Any, kind: Kind) -> bool:
+    if kind is ANY:
+        return True
     if kind is TEXT:
         return isinstance(value, str)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return isinstance(value, int) if kind is INTEGER else math.isfinite(value)
+    if kind is INTEGER:
+        return isinstance(value, int)
+    return math.isfinite(value) and (kind is NUMBER or value > 0)
 
 
 def _fail(place: str, value: Any, expected: str) -> UserError:

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, with JSON in its header, replaced atomically and verified on load.
 
 A file holds tensors under `net{i}.*` (weights), `optimizer{i}.*`, `method.*`, `partition{i}.*`, and in its header the
-run's position, history and configuration, and the SHA-256 of all tensor bytes. There is no pickle.
+run's position, history and configuration, and the SHA-256 of all that. There is no pickle.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pcsr_fast.files import atomic_write
 FORMAT = "pcsr_fast checkpoint 1"
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the tensors, in order of name."""
-    total = hashlib.sha256()
+def digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    """SHA-256 over the facts, then names, types, shapes and bytes of the tensors, in order of name."""
+    total = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         total.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
@@ -36,9 +36,13 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-able `facts` to `path`; the old file stays until the new one is whole."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "sha256": digest(plain), "facts": json.dumps(facts, allow_nan=False)}
+    text = json.dumps(facts, allow_nan=False)
+    header = {"format": FORMAT, "sha256": digest(plain, text), "facts": text}
     with atomic_write(path) as temporary:
-        save_file(plain, temporary, metadata=header)
+        try:
+            save_file(plain, temporary, metadata=header)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -52,14 +56,16 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 (not a dict)
+            # Copies, because the library's tensors are views of the mapped file.
+            tensors = {name: stream.get_tensor(name).clone() for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as safetensors ({error}); expected a whole checkpoint") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {header.get('format')!r}, expected {FORMAT!r}")
-    if header.get("sha256") != digest(tensors):
-        raise CheckpointError(f"{path}: checksum does not match its tensors; expected an undamaged file")
-    facts: dict[str, Any] = json.loads(header["facts"])
+    text = header.get("facts", "")
+    if header.get("sha256") != digest(tensors, text):
+        raise CheckpointError(f"{path}: checksum does not match its contents; expected an undamaged file")
+    facts: dict[str, Any] = json.loads(text)
     return tensors, facts
 
 

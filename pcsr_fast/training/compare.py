@@ -16,9 +16,12 @@ import numpy as np
 from rich.console import Console
 
 from pcsr_fast.errors import ConfigError, UserError
-from pcsr_fast.files import write_json, write_text
+from pcsr_fast.files import make_folder, write_json, write_text
 from pcsr_fast.methods import METHODS
-from pcsr_fast.report.tables import comparison_markdown, comparison_table
+from pcsr_fast.report import comparison_markdown, comparison_table
+from pcsr_fast.training.config import as_dict
+from pcsr_fast.training.identity import differences
+from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.trainer import LAST
 
 _POLL_SECONDS = 0.2
@@ -68,6 +71,11 @@ def check_plan(plan: Plan) -> None:
     Raises:
         ConfigError: naming what is wrong.
     """
+    for option in ("methods", "ratios", "seeds"):
+        values = getattr(plan, option)
+        twice = next((one for index, one in enumerate(values) if one in values[:index]), None)
+        if twice is not None:
+            raise ConfigError(f"--{option}: got {twice} twice, expected each once")
     for name in plan.methods:
         if name not in METHODS:
             raise ConfigError(f"--methods: got {name!r}, expected some of {', '.join(METHODS)}")
@@ -76,6 +84,21 @@ def check_plan(plan: Plan) -> None:
             raise ConfigError(f"--ratios: got {ratio}, expected numbers from 0 to 1")
     if plan.jobs < 1:
         raise ConfigError(f"--jobs: got {plan.jobs}, expected a number >= 1")
+    for run in plan.runs():
+        _check_same(plan, run)
+
+
+def _check_same(plan: Plan, run: Run) -> None:
+    """A run that is there already must have been made with this configuration."""
+    written = plan.output / run.name / "config.yaml"
+    if written.is_file():
+        mine, _ = parse_config(_words(plan, run), "compare")
+        other, _ = parse_config(["--config", str(written)], "compare")
+        for key, wanted, found in differences(as_dict(mine), as_dict(other)):
+            raise ConfigError(
+                f"{written}: this run was made with {key} = {found!r}, got {wanted!r}; "
+                "expected the same value, or another --output"
+            )
 
 
 def compare(plan: Plan, console: Console) -> list[dict[str, Any]]:
@@ -98,7 +121,7 @@ def compare(plan: Plan, console: Console) -> list[dict[str, Any]]:
                     process, since = running.pop(run)
                     _check_finished(plan, run, process.returncode)
                     console.print(f"{run.name}: done in {time.perf_counter() - since:.0f} s", highlight=False)
-                status.update("; ".join(f"{run.name}: {_last_line(plan, run)}" for run in running))
+                status.update("; ".join(f"{run.name}: {_last_line(plan, run)[:60]}" for run in running))
     finally:
         for process, _ in running.values():
             process.terminate()
@@ -112,17 +135,19 @@ def compare(plan: Plan, console: Console) -> list[dict[str, Any]]:
 
 
 def _start(plan: Plan, run: Run) -> subprocess.Popen[bytes]:
-    folder = plan.output / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    words = [*plan.words, "--method", run.method, "--output", str(folder), "--noise.ratio", str(run.ratio)]
-    words += ["--noise.seed", str(run.seed), "--train.seed", str(run.seed)]
-    if (folder / LAST).exists():
-        words.append("--resume")
+    folder = make_folder(plan.output / run.name)
+    words = [*_words(plan, run), *(["--resume"] if (folder / LAST).exists() else [])]
     threads = str(max(1, (os.cpu_count() or 1) // plan.jobs))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "COLUMNS": "160", "TERM": "dumb"}
     with _log(plan, run).open("ab") as log:
         command = [sys.executable, "-m", "pcsr_fast", "train", *words]
         return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+
+
+def _words(plan: Plan, run: Run) -> list[str]:
+    """Command-line words of one run; the later ones win over the shared ones."""
+    words = [*plan.words, "--method", run.method, "--output", str(plan.output / run.name)]
+    return [*words, "--noise.ratio", str(run.ratio), "--noise.seed", str(run.seed), "--train.seed", str(run.seed)]
 
 
 def _log(plan: Plan, run: Run) -> Path:
@@ -131,7 +156,7 @@ def _log(plan: Plan, run: Run) -> Path:
 
 def _last_line(plan: Plan, run: Run) -> str:
     lines = [line for line in _log(plan, run).read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip()[:60] if lines else "starting"
+    return lines[-1].strip() if lines else "starting"
 
 
 def _check_finished(plan: Plan, run: Run, code: int) -> None:

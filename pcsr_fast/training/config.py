@@ -78,6 +78,7 @@ _AT_LEAST = {
     "train.batch_size": 2,
     "train.lr_update": 1,
     "train.seed": 0,
+    "noise.seed": 0,
     "train.patience": 0,
     "train.checkpoint_steps": 0,
     "train.threads": 0,
@@ -94,7 +95,6 @@ _AT_LEAST = {
     "head.hidden": 1,
     "head.lambda_en": 0,
     "pcs.window": 0,
-    "pcs.votes_per_epoch": 1,
     "replace.queue_size": 1,
     "apo.refinable.start_epoch": 0,
     "apo.ambiguous.start_epoch": 0,
@@ -114,6 +114,9 @@ _SHARES = (
     "noise.ratio",
     "apo.ambiguous.q",
 )
+
+
+_BETWEEN = {"replace.min_cos": (-1, 1), "pcs.votes_per_epoch": (1, 100)}
 
 
 def value_of(config: Config, key: str) -> Any:
@@ -139,6 +142,15 @@ def check_config(config: Config) -> None:
     for key in _SHARES:
         if not 0 <= value_of(config, key) <= 1:
             raise ConfigError(f"{key}: got {value_of(config, key)}, expected a number from 0 to 1")
+    for key, (low, high) in _BETWEEN.items():
+        if not low <= value_of(config, key) <= high:
+            raise ConfigError(f"{key}: got {value_of(config, key)}, expected a number from {low} to {high}")
+    if not config.output or "\0" in config.output:
+        raise ConfigError(f"output: got {config.output!r}, expected the name of a folder")
+    if config.pcs.share_min > config.pcs.share_max:
+        raise ConfigError(
+            f"pcs.share_min: got {config.pcs.share_min}, expected a number up to pcs.share_max, {config.pcs.share_max}"
+        )
     if config.train.num_nets not in (1, 2):
         raise ConfigError(f"train.num_nets: got {config.train.num_nets}, expected 1 or 2")
     if config.train.epochs + config.warmup.epochs == 0:

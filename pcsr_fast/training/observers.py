@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pcsr_fast.errors import UserError
+
 
 class Observer:
     """Hears of everything, does nothing; base of the others."""
@@ -79,7 +81,7 @@ class ProgressBar(Observer):
         self.base += 1
         self.rsum = line["dev"]["ensemble"]["rsum"]
         self.bar.update(self.task, completed=self.base)
-        self.console.print(_epoch_text(line, best), highlight=False)
+        self.console.print(_epoch_text(line, best), highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -99,13 +101,16 @@ def _epoch_text(line: dict[str, Any], best: dict[str, Any]) -> str:
 
 
 class TensorBoard(Observer):
-    """Curves for TensorBoard under `folder`."""
+    """Curves for TensorBoard under `folder`; what an earlier sitting wrote past `epochs_done` is purged."""
 
     def __init__(self, folder: Path, epochs_done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.step_number = epochs_done
-        self.writer = SummaryWriter(str(folder), purge_step=epochs_done or None)
+        try:
+            self.writer = SummaryWriter(str(folder), purge_step=epochs_done)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot write here ({error.strerror}); expected a writable folder") from error
 
     def epoch(self, line: dict[str, Any], best: dict[str, Any]) -> None:
         """Losses, rate, validation metrics and split quality of the epoch."""

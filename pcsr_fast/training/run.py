@@ -18,7 +18,7 @@ from pcsr_fast.data.load import load_dataset
 from pcsr_fast.data.noise import held_images, save_noise
 from pcsr_fast.data.pairs import Dataset
 from pcsr_fast.errors import ConfigError
-from pcsr_fast.files import write_json, write_text
+from pcsr_fast.files import exclusive, write_json, write_text
 from pcsr_fast.methods.base import IdArray
 from pcsr_fast.training.config import Config, as_dict, check_config
 from pcsr_fast.training.findings import find, write_findings, write_retrieval
@@ -41,33 +41,48 @@ def train(config: Config, *, resume: bool = False, console: Console | None = Non
     """Train, test the best checkpoint, write findings and metrics; returns what metrics.json holds, and the data.
 
     Raises:
-        UserError: bad configuration or data, or a run folder that holds another run.
+        UserError: bad configuration or data, or a run folder that holds another run or is in use.
         Interrupted: stopped by Ctrl-C or SIGTERM, after saving.
     """
     console = console or Console()
+    folder = Path(config.output)
+    _check_folder(folder, resume)
     dataset, held, noise = prepare(config)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
-    folder = Path(config.output)
-    if (folder / LAST).exists() and not resume:
-        raise ConfigError(f"output: {folder} already holds a run; expected --resume, or another folder")
     observers: list[Observer] = []
     trainer = Trainer(config, dataset, held, folder, Several(observers))
-    if resume:
-        trainer.resume()
-    else:
+    with exclusive(folder, LAST.parent.name):
+        if (folder / LAST).exists():
+            trainer.resume()
+        elif resume:
+            console.print(f"{folder}: no checkpoint yet, training starts from the beginning", markup=False)
         _write_inputs(folder, config, dataset, held, noise)
-    done = len(trainer.progress.history)
+        done = len(trainer.progress.history)
+        try:
+            _observe(observers, console, config, done)
+            with stop_on_signals(trainer):
+                trainer.fit()
+        finally:
+            trainer.observer.close()
+        return conclude(trainer, noise), dataset
+
+
+def _check_folder(folder: Path, resume: bool) -> None:
+    """A run is neither overwritten nor, by a mistyped folder, begun anew."""
+    saved = (folder / LAST).exists()
+    if saved and not resume:
+        raise ConfigError(f"output: {folder} already holds a run; expected --resume, or another folder")
+    # A run that was killed early has no checkpoint yet.
+    if resume and not saved and not (folder / "config.yaml").exists():
+        raise ConfigError(f"output: {folder} holds no run; expected the folder of one, or no --resume")
+
+
+def _observe(observers: list[Observer], console: Console, config: Config, done: int) -> None:
     epochs = config.warmup.epochs + config.train.epochs
     observers.append(ProgressBar(console, epochs, done, config.train.num_nets))
     if config.train.tensorboard:
-        observers.append(TensorBoard(folder / "tensorboard", done))
-    try:
-        with stop_on_signals(trainer):
-            trainer.fit()
-    finally:
-        trainer.observer.close()
-    return conclude(trainer, noise), dataset
+        observers.append(TensorBoard(Path(config.output) / "tensorboard", done))
 
 
 def _write_inputs(folder: Path, config: Config, dataset: Dataset, held: IdArray, noise: dict[str, Any]) -> None:
@@ -97,6 +112,7 @@ def conclude(trainer: Trainer, noise: dict[str, Any]) -> dict[str, Any]:
     config, folder, progress = trainer.config, trainer.folder, trainer.progress
     if progress.best is None:
         raise ConfigError("train: no epoch was run, so there is no best checkpoint")
+    trainer.write_history()
     trainer.load_best()
     splits = None
     if trainer.method.needs_split:

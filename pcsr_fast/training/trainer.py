@@ -22,6 +22,7 @@ from pcsr_fast.models.retrieval import head_of_net, seeded_model
 from pcsr_fast.training.batches import BatchSource, num_batches, shuffled, stream_seed
 from pcsr_fast.training.checkpoint import load_checkpoint, save_checkpoint, strip_prefix, with_prefix
 from pcsr_fast.training.config import Config, as_dict
+from pcsr_fast.training.identity import check_same_data, check_same_run, fingerprint
 from pcsr_fast.training.observers import Observer
 from pcsr_fast.training.passes import SplitPass, score_matrix
 from pcsr_fast.training.state import Net, Position, Progress, collect, restore
@@ -72,7 +73,11 @@ class Trainer:
             mask_images=config.loss.positive_mask == "image_id",
             device=self.device,
         )
-        self.everything = whole_partition(self.method.training_ids(), len(held))
+        ids = self.method.training_ids()
+        if len(ids) < 2:
+            raise ConfigError(f"method: {config.method} may train on {len(ids)} of {len(held)} pairs, expected at least 2")
+        self.everything = whole_partition(ids, len(held))
+        self.facts = {"config": as_dict(config), "data": fingerprint(dataset, held)}
         self.partitions: list[Partition] | None = None
         self.progress = Progress(position=self._first_position())
         self.clock = time.perf_counter()
@@ -99,11 +104,13 @@ class Trainer:
         """Train to the end.
 
         Raises:
-            Interrupted: `stop_requested` was set; the state up to the last iteration is saved.
+            Interrupted: `stop_requested` was set; the state up to the last iteration or epoch is saved.
         """
         self.clock = time.perf_counter()
         while self.progress.position.stage != "done":
             self._epoch()
+            if self.stop_requested:
+                raise Interrupted
         return self.progress
 
     def _epoch(self) -> None:
@@ -239,7 +246,7 @@ class Trainer:
         early = bool(train.patience) and progress.stalled >= train.patience
         progress.position = self._after(position, early)
         self.save()
-        self._write_history()
+        self.write_history()
 
     def _after(self, position: Position, early: bool) -> Position:
         epoch = position.epoch + 1
@@ -277,17 +284,18 @@ class Trainer:
 
     def save(self) -> None:
         """Write the whole state, so that training goes on from exactly here."""
-        facts = {"config": as_dict(self.config), "progress": self.progress.to_json()}
+        facts = {**self.facts, "progress": self.progress.to_json()}
         save_checkpoint(self.folder / LAST, collect(self.nets, self.method, self.partitions), facts)
 
     def _save_best(self) -> None:
         tensors = {}
         for index, net in enumerate(self.nets):
             tensors |= with_prefix(f"net{index}.", net.model.state_dict())
-        facts = {"config": as_dict(self.config), "best": self.progress.best}
+        facts = {**self.facts, "best": self.progress.best}
         save_checkpoint(self.folder / BEST, tensors, facts)
 
-    def _write_history(self) -> None:
+    def write_history(self) -> None:
+        """Write history.jsonl, a line an epoch."""
         lines = [json.dumps(line, allow_nan=False) for line in self.progress.history]
         write_text(self.folder / "history.jsonl", "\n".join(lines) + "\n")
 
@@ -295,22 +303,24 @@ class Trainer:
         """Go on from the last checkpoint of the run's folder.
 
         Raises:
-            CheckpointError: it is missing, damaged, or belongs to another configuration.
+            CheckpointError: it is missing, damaged, or belongs to another configuration or other data.
         """
-        tensors, facts = load_checkpoint(self.folder / LAST)
-        mine = as_dict(self.config)
-        for group in mine:
-            if group != "output" and facts["config"].get(group) != mine[group]:
-                raise CheckpointError(
-                    f"{self.folder / LAST}: was written with {group} = {facts['config'].get(group)}, got {mine[group]}; "
-                    "expected the same configuration, or another output folder"
-                )
+        path = self.folder / LAST
+        tensors, facts = load_checkpoint(path)
+        if "progress" not in facts:
+            raise CheckpointError(f"{path}: holds weights alone, expected a {LAST.name} that training wrote")
+        check_same_run(path, facts, **self.facts)
         self.partitions = restore(tensors, self.nets, self.method)
         self.progress = Progress.from_json(facts["progress"])
 
     def load_best(self) -> None:
-        """Put the best weights into the nets."""
-        tensors, _ = load_checkpoint(self.folder / BEST)
+        """Put the best weights into the nets.
+
+        Raises:
+            CheckpointError: they are missing, damaged, or belong to other data.
+        """
+        tensors, facts = load_checkpoint(self.folder / BEST)
+        check_same_data(self.folder / BEST, facts, self.facts["data"])
         for index, net in enumerate(self.nets):
             net.model.load_state_dict(strip_prefix(f"net{index}.", tensors))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -123,7 +124,7 @@ def test_given_splits_are_used(config: ExtractConfig, tmp_path: Path) -> None:
 
 
 def _bad_album(config: ExtractConfig, tmp_path: Path) -> ExtractConfig:
-    """Pictures 0..8 are good, then one is missing, one is text, and one is cut in the middle of its pixels."""
+    """Nine good grey pictures; among them one is missing, one is text, and one is cut in the middle of its pixels."""
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for row in range(9):
@@ -132,7 +133,7 @@ def _bad_album(config: ExtractConfig, tmp_path: Path) -> ExtractConfig:
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(pictures / "cut.png")
     whole = (pictures / "cut.png").read_bytes()
     (pictures / "cut.png").write_bytes(whole[:5000])
-    names = [*(f"{row}.png" for row in range(9)), "gone.png", "text.png", "cut.png"]
+    names = ["gone.png", "0.png", "1.png", "text.png", "cut.png", *(f"{row}.png" for row in range(2, 9))]
     (tmp_path / "c.csv").write_text("image,caption\n" + "".join(f"{name},about {name}\n" for name in names))
     return replace(config, folder=str(pictures), captions=str(tmp_path / "c.csv"), pca=0)
 
@@ -153,9 +154,14 @@ def test_bad_pictures_are_left_out_on_demand(config: ExtractConfig, tmp_path: Pa
     assert sum(result.images.values()) == sum(result.captions.values()) == 9
     assert [message.split(":")[0].rsplit("/")[-1] for message in result.skipped] == ["gone.png", "text.png", "cut.png"]
     dataset = load_dataset(DataConfig(path=config.out))
+    seen = {}
     for pairs in (dataset.train, dataset.dev, dataset.test):
         assert pairs.image_names is not None
+        assert pairs.thumbnails is not None
         assert pairs.captions == [f"about {name}" for name in pairs.image_names]
+        for row, name in enumerate(pairs.image_names):
+            seen[name] = np.asarray(Image.open(io.BytesIO(pairs.thumbnails.read(row)))).mean()
+    assert seen == {f"{row}.png": pytest.approx(row * 20, abs=3) for row in range(9)}
     assert len(json.loads((Path(config.out) / "extract.json").read_text())["skipped"]) == 3
 
 

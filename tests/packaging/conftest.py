@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN = (".git", ".venv", ".*_cache", ".hypothesis")
-BUILT = ("build", "dist", "runs", "*.egg-info", "*.so", "native_build.json", "__pycache__")
+BUILT = ("build", "dist", "runs", "*.egg-info", "*.so", "__pycache__")
 
 
 @dataclass

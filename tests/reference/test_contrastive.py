@@ -74,7 +74,10 @@ def test_shifting_all_scores_changes_nothing(seed, size, kind):
     scores, groups = problem(seed, size, grouped=True)
     here = contrastive_loss_from_scores(scores, kind=kind, groups=groups, reduction="none")
     torch.testing.assert_close(
-        contrastive_loss_from_scores(scores + 3.0, kind=kind, groups=groups, reduction="none"), here, rtol=1e-9, atol=1e-9
+        contrastive_loss_from_scores(scores + 3.0, kind=kind, groups=groups, reduction="none"),
+        here,
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 

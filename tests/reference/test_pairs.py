@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -37,7 +39,7 @@ def test_blocks_are_batches_of_the_given_order(seed, count, batch_size, grouped)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     losses = pair_losses(x, y, batch_size=batch_size, order=order, groups=groups).losses
     edges = block_edges(count, batch_size)
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in itertools.pairwise(edges):
         pick = order[first:last]
         ids = None if groups is None else groups[pick]
         expected = triplet_loss(x[pick], y[pick], negatives="mean", groups=ids, reduction="none")
@@ -47,7 +49,7 @@ def test_blocks_are_batches_of_the_given_order(seed, count, batch_size, grouped)
 @given(st.integers(1, 500), st.integers(2, 60))
 def test_no_block_is_a_single_pair(count, batch_size):
     edges = block_edges(count, batch_size)
-    sizes = [last - first for first, last in zip(edges, edges[1:], strict=False)]
+    sizes = [last - first for first, last in itertools.pairwise(edges)]
     assert (edges[0], edges[-1]) == (0, count)
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= min(2, count)

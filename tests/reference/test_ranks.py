@@ -29,7 +29,9 @@ def by_sorting(scores: Tensor, image_of_text: Tensor, ties: str) -> tuple[list[i
     def place(values: list[float], own: list[int]) -> int:
         if not own:
             return -1
-        tiebreak = {"pessimistic": lambda k: k in own, "optimistic": lambda k: k not in own, "stable": lambda k: k}[ties]
+        tiebreak = {"pessimistic": lambda k: k in own, "optimistic": lambda k: k not in own, "stable": lambda k: k}[
+            ties
+        ]
         order = sorted(range(len(values)), key=lambda k: (-values[k], tiebreak(k)))
         return next(rank for rank, k in enumerate(order) if k in own)
 

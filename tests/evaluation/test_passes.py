@@ -1,0 +1,128 @@
+"""Passes over whole sets: per-sample losses, what is indexed by what, and shards that must not show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from pcsr_fast.data.pairs import Dataset
+from pcsr_fast.models.retrieval import RetrievalModel
+from pcsr_fast.training.batches import padded
+from pcsr_fast.training.passes import SplitPass, encode_images, encode_texts, score_matrix
+
+Build = Callable[..., RetrievalModel]
+CPU = torch.device("cpu")
+HEADS = pytest.mark.parametrize("kind", ["vse", "sgr"])
+
+
+def make_pass(planted: Dataset, held: np.ndarray, size: int, *, mask: bool = True) -> SplitPass:
+    return SplitPass(planted.train, held, size=size, margin=0.2, mask_images=mask, device=CPU)
+
+
+@torch.no_grad()
+def naive_losses(
+    model: RetrievalModel, planted: Dataset, held: np.ndarray, order: np.ndarray, size: int, *, mask: bool
+) -> np.ndarray:
+    """eval_loss of METHODS 2.2, batch by batch and pair by pair."""
+    losses = np.full(len(held), np.nan)
+    for start in range(0, len(order), size):
+        ids = order[start : start + size]
+        regions = torch.from_numpy(planted.train.regions.take(held[ids]))
+        texts = model.encode_texts(*padded([planted.train.tokens[i] for i in ids]))
+        S = model.similarity(model.encode_images(regions), texts).double().numpy()
+        for i in range(len(ids)):
+            total = 0.0
+            for j in range(len(ids)):
+                if j == i or (mask and held[ids[i]] == held[ids[j]]):
+                    continue
+                total += max(0.0, 0.2 + S[i, j] - S[i, i]) + max(0.0, 0.2 + S[j, i] - S[i, i])
+            losses[ids[i]] = total / len(ids)
+    return losses
+
+
+@HEADS
+@pytest.mark.parametrize("mask", [True, False])
+def test_losses_are_those_of_the_batches(build: Build, planted: Dataset, held: np.ndarray, kind: str, mask: bool):
+    model = build(kind).eval()
+    order = np.random.default_rng(0).permutation(24)
+    found = make_pass(planted, held, 8, mask=mask)(model, [order], predictions=False, embeddings=False)
+    expected = naive_losses(model, planted, held, order, 8, mask=mask)
+    np.testing.assert_allclose(found.losses, expected, atol=2e-6)
+    assert found.losses.dtype == np.float32
+    assert found.image_probabilities is found.text_probabilities is found.image_embeddings is None
+
+
+@HEADS
+def test_several_passes_are_averaged(build: Build, planted: Dataset, held: np.ndarray, kind: str):
+    model, look = build(kind), make_pass(planted, held, 6)
+    orders = [np.random.default_rng(seed).permutation(24) for seed in range(3)]
+    single = [look(model, [order], predictions=False, embeddings=False).losses for order in orders]
+    together = look(model, orders, predictions=False, embeddings=False).losses
+    np.testing.assert_allclose(together, np.mean(single, axis=0), atol=1e-6)
+    assert not np.allclose(single[0], single[1])
+
+
+@HEADS
+def test_predictions_and_embeddings_belong_to_their_pair(build: Build, planted: Dataset, held: np.ndarray, kind: str):
+    model, look = build(kind), make_pass(planted, held, 6)
+    orders = [np.arange(24), np.random.default_rng(1).permutation(24)]
+    first, second = (look(model, [order], predictions=True, embeddings=kind == "vse") for order in orders)
+    with torch.no_grad():
+        for i in range(24):
+            image = model.encode_images(torch.from_numpy(planted.train.regions.take(held[i : i + 1])))
+            text = model.encode_texts(*padded([planted.train.tokens[i]]))
+            p, q = model.image_logits(image).softmax(1)[0], model.text_logits(text).softmax(1)[0]
+            for found in (first, second):
+                np.testing.assert_allclose(found.image_probabilities[i], p, atol=1e-5)
+                np.testing.assert_allclose(found.text_probabilities[i], q, atol=1e-5)
+                if kind == "vse":
+                    np.testing.assert_allclose(found.text_embeddings[i], text.values[0], atol=1e-5)
+                    np.testing.assert_allclose(found.image_embeddings[held[i]], image[0], atol=1e-5)
+
+
+def test_a_pass_leaves_no_trace(build: Build, planted: Dataset, held: np.ndarray):
+    model = build("sgr").train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    make_pass(planted, held, 6)(model, [np.arange(24)], predictions=True, embeddings=False)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.equal(torch.get_rng_state(), generator)
+
+
+@pytest.mark.parametrize("size", [23, 22, 10])
+def test_no_pair_is_judged_by_a_small_remainder(build: Build, planted: Dataset, size: int):
+    """The mean divides by the batch: with few negatives in a last, short batch, its pairs would look clean."""
+    look = SplitPass(planted.train, np.arange(24) % 8, size=size, margin=1000.0, mask_images=False, device=CPU)
+    order = np.random.default_rng(2).permutation(24)
+    losses = look(build("vse"), [order], predictions=False, embeddings=False).losses
+    assert losses.min() > 0.85 * losses.max()
+
+
+@HEADS
+def test_score_matrix_does_not_show_its_shards(build: Build, planted: Dataset, kind: str):
+    model = build(kind)
+    whole = score_matrix(model, planted.dev, 100, CPU)
+    assert whole.shape == (10, 30)
+    for size in (1, 4, 7):
+        torch.testing.assert_close(score_matrix(model, planted.dev, size, CPU), whole, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        image = model.encode_images(torch.from_numpy(planted.dev.regions.take(np.array([7]))))
+        text = model.encode_texts(*padded([planted.dev.tokens[11]]))
+        assert float(model.similarity(image, text)) == pytest.approx(float(whole[7, 11]), abs=1e-5)
+
+
+@HEADS
+@torch.no_grad()
+def test_encoding_in_spans_is_encoding_at_once(build: Build, planted: Dataset, kind: str):
+    model = build(kind).eval()
+    ids, rows = np.array([5, 0, 23, 7, 7]), np.array([6, 2, 2, 0])
+    spans, once = (encode_texts(model, planted.train, ids, size, CPU) for size in (2, 10))
+    torch.testing.assert_close(spans.values, once.values, rtol=0, atol=1e-5)
+    assert spans.lengths.tolist() == [len(planted.train.tokens[i]) for i in ids]
+    images = encode_images(model, planted.train, rows, 3, CPU)
+    regions = torch.from_numpy(planted.train.regions.take(rows))
+    torch.testing.assert_close(images, model.encode_images(regions), rtol=0, atol=1e-5)
