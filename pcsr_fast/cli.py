@@ -23,7 +23,9 @@ COMMANDS = {
 def usage() -> str:
     """The top-level help."""
     rows = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
-    return "\n".join(["usage: pcsr-fast COMMAND [options]", "", *rows, "", "pcsr-fast COMMAND --help shows the options."])
+    return "\n".join(
+        ["usage: pcsr-fast COMMAND [options]", "", *rows, "", "pcsr-fast COMMAND --help shows the options."]
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,12 +11,12 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pcsr_fast.machine import cpu_model
 from pcsr_fast.version import __version__
 
 Rows = dict[str, str]
@@ -63,15 +63,6 @@ def _versions() -> Rows:
     return rows | {name: _version(name) for name in packages}
 
 
-def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
-        if found:
-            return found[1]
-    return platform.processor() or platform.machine()
-
-
 def _machine() -> Rows:
     import torch
 
@@ -79,7 +70,7 @@ def _machine() -> Rows:
     gibibytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "system": platform.platform(),
-        "processor": _cpu_model(),
+        "processor": cpu_model(),
         "cores": f"{os.cpu_count()}, of which {usable} usable",
         "torch threads": str(torch.get_num_threads()),
         "memory": f"{gibibytes:.0f} GiB",

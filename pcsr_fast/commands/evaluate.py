@@ -56,8 +56,10 @@ def main(argv: Sequence[str]) -> None:
     trainer.load_best()
     pairs = dataset.test if options.split == "test" else dataset.dev
     if not 1 <= options.folds <= pairs.num_images:
-        raise ConfigError(f"--folds: got {options.folds}, expected 1 to {pairs.num_images}, the pictures of {pairs.name}")
+        raise ConfigError(
+            f"--folds: got {options.folds}, expected 1 to {pairs.num_images}, the pictures of {pairs.name}"
+        )
     result = trainer.evaluate(pairs, options.folds)
-    Console().print(retrieval_table(result))
+    Console().print(retrieval_table(result, f"{options.split}, best checkpoint of {folder}"))
     if options.output:
         write_json(options.output, result)

@@ -83,7 +83,9 @@ def _embeddings(path: str) -> torch.Tensor:
     wrong = np.argwhere(~np.isfinite(narrow))
     if len(wrong):
         row, column = wrong[0]
-        raise DataError(f"{path}: row {row}, dimension {column} is {array[row, column]}; expected finite float32 values")
+        raise DataError(
+            f"{path}: row {row}, dimension {column} is {array[row, column]}; expected finite float32 values"
+        )
     values = torch.from_numpy(narrow)
     return values / values.norm(dim=1, keepdim=True).clamp(min=1e-12)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def fold_metrics(scores: Tensor, image_of_text: npt.NDArray[np.int64], folds: in
         raise ValueError(f"fold_metrics: folds: got {folds} for {len(scores)} pictures, expected 1..{len(scores)}")
     edges = np.linspace(0, len(scores), folds + 1).astype(np.int64)
     blocks = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         texts = np.flatnonzero((image_of_text >= start) & (image_of_text < stop))
         block = scores[start:stop][:, torch.from_numpy(texts)]
         blocks.append(retrieval_metrics(block, image_of_text[texts] - start))

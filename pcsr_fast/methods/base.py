@@ -117,13 +117,14 @@ class Partition:
 
 @dataclass
 class NetSplit:
-    """What one net's split says about itself, for logs and the report."""
+    """What one net's split says about itself, for logs and the report; `classes` counts the pseudo-labels in use."""
 
     losses: FloatArray
     posterior: FloatArray
     part: npt.NDArray[np.uint8]
     pcs: FloatArray | None = None
     pcs_threshold: float | None = None
+    classes: int | None = None
     mixture: dict[str, object] = field(default_factory=dict)
 
 

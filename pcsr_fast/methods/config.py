@@ -12,15 +12,17 @@ class WarmupConfig:
 
     Attributes:
         epochs: number of warm-up epochs.
-        loss: `infonce`, `triplet_mean` (mean of the negatives, NCR), `rce` (L2RM) or `select` (InfoNCE on the share
-            `select_rate` of the batch with the smallest loss, BiCro).
-        temperature: temperature of InfoNCE and RCE.
+        loss: `infonce` (as published), `gce_infonce` (robust), `rce` (L2RM), `ccl_log` (RCL), `triplet_mean` (mean of
+            the negatives, NCR), or `select` (InfoNCE on the share `select_rate` of the batch with the smallest loss, BiCro).
+        temperature: temperature of the contrastive losses.
+        q: exponent of `gce_infonce`: towards 0 it is InfoNCE, at 1 it is bounded like the mean absolute error.
         select_rate: share of a batch that `select` keeps.
     """
 
     epochs: int = 5
-    loss: Literal["infonce", "triplet_mean", "rce", "select"] = "infonce"
+    loss: Literal["infonce", "gce_infonce", "rce", "ccl_log", "triplet_mean", "select"] = "infonce"
     temperature: float = 0.05
+    q: float = 0.7
     select_rate: float = 0.5
 
 
@@ -35,6 +37,7 @@ class LossConfig:
         positive_mask: which pairs of a batch are never negatives: `diag` (the pair itself) or `image_id` (also other
             captions that hold the same image).
         reduction: `sum` over the batch, as published, or `mean`.
+        temperature: temperature of the contrastive losses that `apo` may name in the triplet's place.
     """
 
     margin: float = 0.2
@@ -42,6 +45,7 @@ class LossConfig:
     margin_mode: Literal["anchor", "row", "col", "official"] = "anchor"
     positive_mask: Literal["diag", "image_id"] = "image_id"
     reduction: Literal["sum", "mean"] = "sum"
+    temperature: float = 0.05
 
 
 @dataclass
@@ -83,6 +87,9 @@ class HeadConfig:
         lambda_en: weight of the entropy term.
         train_in_warmup: whether the warm-up trains the head.
         text_pool: how a caption is brought to the head's size: `interp_valid` or `pad_batch_max` (as published).
+        teacher: how a caption's logits become the class its picture is taught: their `argmax` (as published, which
+            lets one class take all), or the argmax after each class is `standardised` over the batch.
+        detach: whether the head learns from the embeddings without changing them (as published, it changes them).
     """
 
     enabled: bool = True
@@ -92,6 +99,8 @@ class HeadConfig:
     lambda_en: float = 1.0
     train_in_warmup: bool = True
     text_pool: Literal["interp_valid", "pad_batch_max"] = "interp_valid"
+    teacher: Literal["standardised", "argmax"] = "standardised"
+    detach: bool = True
 
 
 @dataclass
@@ -140,7 +149,8 @@ class ReplaceConfig:
 
     Attributes:
         by: what is compared: pseudo-class `prediction` (as published) or the model's own image-text `similarity`.
-        pool: candidates: the clean `batch`, a `queue` of recent clean captions, or the whole `clean_set` (similarity of `vse` only).
+        pool: candidates: the clean `batch`, a `queue` of recent clean captions, the whole `clean_set` (by similarity,
+            with `vse` only), or `auto`: the clean set where that is possible, else the batch.
         queue_size: captions in the queue.
         min_cos: smallest similarity at which a caption is put in another's place.
         below: what happens under it: `drop` the pair, or `margin0` (as published).
@@ -151,7 +161,7 @@ class ReplaceConfig:
     """
 
     by: Literal["prediction", "similarity"] = "prediction"
-    pool: Literal["batch", "queue", "clean_set"] = "batch"
+    pool: Literal["auto", "batch", "queue", "clean_set"] = "batch"
     queue_size: int = 4096
     min_cos: float = 0.5
     below: Literal["drop", "margin0"] = "drop"
@@ -161,6 +171,22 @@ class ReplaceConfig:
     mask_equal: bool = True
 
 
+PairLoss = Literal["triplet", "infonce", "gce_infonce", "ccl_log"]
+
+
+@dataclass
+class CleanConfig:
+    """Clean pairs.
+
+    Attributes:
+        loss: `triplet` (hardest negative with a soft margin, as published), or a contrastive loss weighted with the label.
+        q: exponent of `gce_infonce`.
+    """
+
+    loss: PairLoss = "triplet"
+    q: float = 0.7
+
+
 @dataclass
 class RefinableConfig:
     """Refinable pairs.
@@ -168,10 +194,17 @@ class RefinableConfig:
     Attributes:
         enabled: whether they are trained on.
         start_epoch: first epoch with a refinable step.
+        loss: loss of the picture with its replaced text: `triplet` (as published), or a contrastive loss weighted with
+            the similarity that vouches for the replacement.
+        q: exponent of `gce_infonce`.
+        weight: weight of this loss.
     """
 
     enabled: bool = True
     start_epoch: int = 25
+    loss: PairLoss = "triplet"
+    q: float = 0.7
+    weight: float = 1.0
 
 
 @dataclass
@@ -182,8 +215,8 @@ class AmbiguousConfig:
         enabled: whether they are trained on.
         start_epoch: first epoch with an ambiguous step.
         replace_text: also replace their text (as published; the paper's abstract says otherwise).
-        q: exponent of the generalised cross entropy.
-        pair_loss: robust loss on the original pair: `none`, `ccl`, `gce_infonce` or `triplet_soft`.
+        q: exponent of the generalised cross entropy, on pseudo-classes and in `gce_infonce`.
+        pair_loss: robust loss on the original pair: `none`, `ccl_log`, `gce_infonce` or `triplet` (margin by the label).
         pair_weight: weight of the robust pair loss.
     """
 
@@ -191,7 +224,7 @@ class AmbiguousConfig:
     start_epoch: int = 40
     replace_text: bool = False
     q: float = 0.7
-    pair_loss: Literal["none", "ccl", "gce_infonce", "triplet_soft"] = "none"
+    pair_loss: Literal["none", "ccl_log", "gce_infonce", "triplet"] = "none"
     pair_weight: float = 1.0
 
 
@@ -199,6 +232,7 @@ class AmbiguousConfig:
 class ApoConfig:
     """Adaptive pair optimisation: what each kind of noisy pair is trained with."""
 
+    clean: CleanConfig = field(default_factory=CleanConfig)
     refinable: RefinableConfig = field(default_factory=RefinableConfig)
     ambiguous: AmbiguousConfig = field(default_factory=AmbiguousConfig)
 

@@ -66,7 +66,7 @@ class Consistency:
             self.threshold = float(pcs[noisy].mean())
         else:
             return self._by_mixture(pcs, noisy)
-        return noisy & (pcs > self.threshold)
+        return noisy & (pcs.astype(np.float64) > self.threshold)
 
     def _by_mixture(self, pcs: FloatArray, noisy: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         values = minmax(torch.from_numpy(pcs[noisy])).numpy().astype(np.float32)

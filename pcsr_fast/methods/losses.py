@@ -18,6 +18,12 @@ def encode(model: RetrievalModel, batch: Batch) -> Encoded:
     return Encoded(model.encode_images(batch.regions), model.encode_texts(batch.words, batch.lengths))
 
 
+def detached(encoded: Encoded) -> Encoded:
+    """The same embeddings as constants."""
+    texts = TextFeatures(encoded.texts.values.detach(), encoded.texts.lengths)
+    return Encoded(encoded.images.detach(), texts)
+
+
 def positive_groups(batch: Batch, options: LossConfig) -> Tensor | None:
     """Ids of pairs that are no negatives of each other, or None for the diagonal alone."""
     return batch.images if options.positive_mask == "image_id" else None
@@ -30,6 +36,18 @@ def soft_triplet(S: Tensor, target: Tensor, options: LossConfig, official: str, 
     return triplet_loss_from_scores(S, margin=margin, margin_mode=mode, groups=groups, reduction="none")
 
 
+def pair_loss(
+    kind: str, S: Tensor, target: Tensor, options: LossConfig, *, q: float, official: str, groups: Tensor | None
+) -> Tensor:
+    """Loss (B,) of pairs with labels `target` (B,): the label sets the margin of a `triplet`, the weight of any other."""
+    if kind == "triplet":
+        return soft_triplet(S, target, options, official, groups)
+    values = contrastive_loss_from_scores(
+        S, kind=kind, temperature=options.temperature, q=q, groups=groups, reduction="none"
+    )
+    return target.detach() * values
+
+
 def reduced(per_pair: Tensor, options: LossConfig) -> Tensor:
     """Sum or mean over the batch."""
     return per_pair.sum() if options.reduction == "sum" else per_pair.mean()
@@ -40,9 +58,9 @@ def warmup_terms(S: Tensor, groups: Tensor | None, warmup: WarmupConfig, margin:
     if warmup.loss == "triplet_mean":
         values = triplet_loss_from_scores(S, margin=margin, negatives="mean", groups=groups, reduction="none")
         return values.sum(), values
-    kind = "rce" if warmup.loss == "rce" else "infonce"
+    kind = "infonce" if warmup.loss == "select" else warmup.loss
     values = contrastive_loss_from_scores(
-        S, kind=kind, temperature=warmup.temperature, groups=groups, reduction="none"
+        S, kind=kind, temperature=warmup.temperature, q=warmup.q, groups=groups, reduction="none"
     )
     if warmup.loss == "select":
         keep = max(1, int(len(values) * warmup.select_rate))
@@ -50,13 +68,25 @@ def warmup_terms(S: Tensor, groups: Tensor | None, warmup: WarmupConfig, margin:
     return values.mean(), values
 
 
-def pseudo_classification(
-    model: RetrievalModel, encoded: Encoded, head: HeadConfig
-) -> tuple[Tensor, Tensor, Tensor]:
+def teacher_classes(text_logits: Tensor, head: HeadConfig) -> Tensor:
+    """Pseudo-classes (B,) that captions teach their pictures.
+
+    With the plain argmax, a class that is slightly ahead for every caption is taught to every picture and takes all;
+    standardising each class over the batch leaves what tells captions apart.
+    """
+    logits = text_logits.detach()
+    if head.teacher == "standardised" and len(logits) > 1:
+        logits = (logits - logits.mean(0)) / (logits.std(0) + 1e-6)
+    return logits.argmax(1)
+
+
+def pseudo_classification(model: RetrievalModel, encoded: Encoded, head: HeadConfig) -> tuple[Tensor, Tensor, Tensor]:
     """CE(p, argmax q) - lambda_en H(p), with the probabilities of images p and texts q (METHODS 3.1, 4.5)."""
+    if head.detach:
+        encoded = detached(encoded)
     image_logits = model.image_logits(encoded.images)
     text_logits = model.text_logits(encoded.texts)
-    loss = F.cross_entropy(image_logits, text_logits.detach().argmax(1))
+    loss = F.cross_entropy(image_logits, teacher_classes(text_logits, head))
     loss = loss - head.lambda_en * entropy(image_logits, head.entropy)
     return loss, image_logits.detach().softmax(1), text_logits.detach().softmax(1)
 

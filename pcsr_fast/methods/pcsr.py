@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pcsr_fast.errors import ConfigError
+from pcsr_fast.methods.apo import PairOptimisation
 from pcsr_fast.methods.base import (
     AMBIGUOUS,
     CLEAN,
@@ -21,26 +22,16 @@ from pcsr_fast.methods.base import (
     Partition,
     SplitStatistics,
     Step,
-    Visited,
     as_tensor,
 )
 from pcsr_fast.methods.config import MethodConfig
 from pcsr_fast.methods.consistency import Consistency
-from pcsr_fast.methods.losses import (
-    encode,
-    positive_groups,
-    pseudo_classification,
-    reduced,
-    soft_triplet,
-    warmup_losses,
-)
+from pcsr_fast.methods.losses import warmup_losses
 from pcsr_fast.methods.memory import PredictionBank
-from pcsr_fast.methods.replacement import Replaced, TextReplacement, best_clean_captions, load_state_of, state_of
+from pcsr_fast.methods.replacement import TextReplacement, best_clean_captions, load_state_of, state_of
 from pcsr_fast.methods.split import confidence, low_posterior
 from pcsr_fast.models.retrieval import RetrievalModel
-from pcsr_fast.ops import contrastive_loss_from_scores, entropy, gce, minmax, prediction_oscillation
-
-_PAIR_LOSS_KIND = {"ccl": "ccl_log", "gce_infonce": "gce_infonce"}
+from pcsr_fast.ops import minmax, prediction_oscillation
 
 
 class PCSR:
@@ -65,6 +56,7 @@ class PCSR:
         self.consistency = [Consistency(num_pairs, classes, config.pcs, config.split) for _ in nets]
         self.banks = [PredictionBank(num_pairs, classes) for _ in nets]
         self.replacements = [TextReplacement(config.replace) for _ in nets]
+        self.losses = [PairOptimisation(config, replacement) for replacement in self.replacements]
         self.running: list[FloatArray | None] = [None for _ in nets]
         self.needs_predictions = config.head.enabled
         self.needs_embeddings = config.replace.pool == "clean_set"
@@ -94,16 +86,17 @@ class PCSR:
             if c.po.enabled:
                 target = self._rectified(net, sure.posterior, p)
             self.consistency[net].vote(torch.arange(len(p)), p, text, c.pcs.votes_per_epoch)
-        pcs = self.consistency[net].score()
+        consistency = self.consistency[net]
+        pcs = consistency.score()
         warm = c.warmup.epochs
-        steady = self.consistency[net].refinable(pcs, ~sure.clean, epoch, epoch + warm, self.epochs + warm)
+        steady = consistency.refinable(pcs, ~sure.clean, epoch, epoch + warm, self.epochs + warm)
         part = np.where(sure.clean, CLEAN, np.where(steady, REFINABLE, AMBIGUOUS)).astype(np.uint8)
         result = Partition(part, target, sure.posterior)
         if self.needs_embeddings:
             noisy, clean = np.flatnonzero(~sure.clean), np.flatnonzero(sure.clean)
             result.replacement, result.similarity = best_clean_captions(statistics, self.images, noisy, clean)
-        split = NetSplit(sure.losses, sure.posterior, part, pcs, self.consistency[net].threshold, sure.mixture)
-        return result, split
+        classes = int((consistency.votes.counts.sum(0) > 0).sum())
+        return result, NetSplit(sure.losses, sure.posterior, part, pcs, consistency.threshold, classes, sure.mixture)
 
     def _smoothed(self, net: int, losses: FloatArray) -> FloatArray:
         momentum, before = self.config.split.momentum, self.running[net]
@@ -123,78 +116,13 @@ class PCSR:
 
     def training_steps(self, net: int, epoch: int) -> list[Step]:
         """Clean, then ambiguous, then refinable, each from its epoch on (METHODS 4.5)."""
-        steps = [Step("clean", lambda model, batch, visited: self._clean_loss(model, batch))]
-        apo = self.config.apo
+        apo, losses = self.config.apo, self.losses[net]
+        steps = [Step("clean", losses.clean)]
         if apo.ambiguous.enabled and epoch >= apo.ambiguous.start_epoch:
-            steps.append(Step("ambiguous", lambda *a: self._ambiguous_loss(net, *a)))
+            steps.append(Step("ambiguous", losses.ambiguous))
         if apo.refinable.enabled and epoch >= apo.refinable.start_epoch:
-            steps.append(Step("refinable", lambda *a: self._refinable_loss(net, *a)))
+            steps.append(Step("refinable", losses.refinable))
         return steps
-
-    def _clean_loss(self, model: RetrievalModel, batch: Batch) -> Losses:
-        c = self.config
-        encoded = encode(model, batch)
-        S = model.similarity(encoded.images, encoded.texts)
-        values = soft_triplet(S, batch.target, c.loss, "row", positive_groups(batch, c.loss))
-        losses = Losses(reduced(values, c.loss), values.detach(), encoded=encoded)
-        if c.head.enabled:
-            extra, losses.image_probabilities, losses.text_probabilities = pseudo_classification(model, encoded, c.head)
-            losses.total = losses.total + extra
-        return losses
-
-    def _refinable_loss(
-        self, net: int, model: RetrievalModel, batch: Batch, visited: Mapping[str, Visited]
-    ) -> Losses | None:
-        images = model.encode_images(batch.regions)
-        p = model.image_logits(images).softmax(1) if self.config.head.enabled else None
-        replaced = self.replacements[net](model, batch, images, p, visited["clean"])
-        values = self._replaced_triplet(model, images, replaced, "col")
-        kept = None if p is None else p.detach()
-        return None if values is None else Losses(reduced(values, self.config.loss), values.detach(), kept)
-
-    def _replaced_triplet(self, model: RetrievalModel, images: Tensor, new: Replaced, official: str) -> Tensor | None:
-        options = self.config.replace
-        similarity = new.similarity.detach() if options.detach_margin else new.similarity
-        sure = new.similarity.detach() >= options.min_cos
-        if options.below == "drop":
-            if int(sure.sum()) < 2:
-                return None
-            images, new, similarity = images[sure], new.select(sure), similarity[sure]
-        target = torch.where(similarity.detach() >= options.min_cos, similarity, 0).clamp(0, 1)
-        S = model.similarity(images, new.texts)
-        groups = new.ids if options.mask_equal else None
-        return soft_triplet(S, target, self.config.loss, official, groups)
-
-    def _ambiguous_loss(
-        self, net: int, model: RetrievalModel, batch: Batch, visited: Mapping[str, Visited]
-    ) -> Losses | None:
-        c, options = self.config, self.config.apo.ambiguous
-        encoded = encode(model, batch)
-        image_logits = model.image_logits(encoded.images)
-        with torch.no_grad():
-            teacher = model.text_logits(encoded.texts).argmax(1)
-        values = gce(image_logits, teacher, options.q, reduction="none")
-        total = values.mean() - c.head.lambda_en * entropy(image_logits, c.head.entropy)
-        if options.pair_loss != "none":
-            pair = self._robust_pair_loss(model, batch, encoded.images, encoded.texts)
-            total = total + options.pair_weight * reduced(pair, c.loss)
-        p = image_logits.softmax(1)
-        if options.replace_text:
-            replaced = self.replacements[net](model, batch, encoded.images, p, visited["clean"])
-            triplet = self._replaced_triplet(model, encoded.images, replaced, "row")
-            total = total if triplet is None else total + reduced(triplet, c.loss)
-        return Losses(total, values.detach(), p.detach())
-
-    def _robust_pair_loss(self, model: RetrievalModel, batch: Batch, images: Tensor, texts: object) -> Tensor:
-        c = self.config
-        S = model.similarity(images, texts)  # type: ignore[arg-type]
-        groups = positive_groups(batch, c.loss)
-        if c.apo.ambiguous.pair_loss == "triplet_soft":
-            return soft_triplet(S, batch.target, c.loss, "row", groups)
-        kind = _PAIR_LOSS_KIND[c.apo.ambiguous.pair_loss]
-        return contrastive_loss_from_scores(
-            S, kind=kind, temperature=c.warmup.temperature, groups=groups, reduction="none"
-        )
 
     def after_step(self, net: int, subset: str, batch: Batch, losses: Losses) -> None:
         """Votes of the warm-up, the prediction bank (never written by clean steps), the caption queue."""
@@ -242,15 +170,19 @@ def check(config: MethodConfig) -> None:
         ConfigError: naming the keys and what to set instead.
     """
     replace, head, apo = config.replace, config.head, config.apo
-    if not head.enabled and (config.pcs.enabled or replace.by == "prediction" or apo.ambiguous.enabled):
+    if not head.enabled and (config.pcs.enabled or replace.by == "prediction"):
         raise ConfigError(
-            "head.enabled: false leaves no predictions; expected pcs.enabled: false, replace.by: similarity and "
-            "apo.ambiguous.enabled: false with it"
+            "head.enabled: false leaves no predictions; expected pcs.enabled: false and replace.by: similarity with it"
         )
+    if not head.enabled and apo.ambiguous.enabled and apo.ambiguous.pair_loss == "none":
+        raise ConfigError("apo.ambiguous.pair_loss: none with head.enabled: false leaves no loss; expected a pair loss")
     if replace.pool == "clean_set" and replace.by != "similarity":
         raise ConfigError("replace.pool: clean_set searches by embedding; expected replace.by: similarity with it")
-    if apo.refinable.enabled and apo.refinable.start_epoch == 0 and replace.by == "prediction" and not (
-        head.train_in_warmup and config.warmup.epochs
+    if (
+        apo.refinable.enabled
+        and apo.refinable.start_epoch == 0
+        and replace.by == "prediction"
+        and not (head.train_in_warmup and config.warmup.epochs)
     ):
         raise ConfigError(
             "apo.refinable.start_epoch: 0 would replace texts through an untrained head; expected a later epoch or "

@@ -84,7 +84,12 @@ class TextReplacement:
         return self._from_batch(model, batch, images, probabilities, clean)
 
     def _from_partition(self, model: RetrievalModel, batch: Batch) -> Replaced:
-        if batch.replacement is None or batch.new_words is None or batch.new_lengths is None or batch.similarity is None:
+        if (
+            batch.replacement is None
+            or batch.new_words is None
+            or batch.new_lengths is None
+            or batch.similarity is None
+        ):
             raise ValueError("text replacement: the batch carries no chosen captions; expected pool clean_set")
         texts = model.encode_texts(batch.new_words, batch.new_lengths)
         return Replaced(texts, batch.similarity, batch.replacement)
@@ -103,10 +108,8 @@ class TextReplacement:
     def _from_batch(
         self, model: RetrievalModel, batch: Batch, images: Tensor, probabilities: Tensor | None, clean: Visited
     ) -> Replaced:
-        if self.options.reuse_clean_emb and clean.encoded is not None:
-            source = clean.encoded
-        else:
-            source = encode(model, clean.batch)
+        reuse = self.options.reuse_clean_emb and clean.encoded is not None
+        source = clean.encoded if reuse and clean.encoded else encode(model, clean.batch)
         if self.options.by == "similarity":
             scores = model.similarity(images, source.texts)
             index = scores.argmax(1)

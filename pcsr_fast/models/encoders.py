@@ -69,9 +69,7 @@ class WordEncoder(nn.Module):
         """(B, L) int64, (B,) -> (B, L, d), not yet normalised."""
         embedded = self.dropout(self.embedding(words))
         packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        output, _ = nn.utils.rnn.pad_packed_sequence(
-            self.gru(packed)[0], batch_first=True, total_length=words.shape[1]
-        )
+        output, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
         forward, backward = output.chunk(2, dim=-1)
         return (forward + backward) / 2
 

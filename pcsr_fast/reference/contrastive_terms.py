@@ -50,7 +50,7 @@ def log_complement(log_p: Tensor) -> Tensor:
     alone = (others == -torch.inf).all(1, keepdim=True)
     rest = torch.logsumexp(others.masked_fill(alone, 0.0), dim=1, keepdim=True)
     rest = rest.masked_fill(alone, -torch.inf).expand_as(log_p)
-    return torch.where(is_top & False, rest, torch.log1p(-log_p.exp().masked_fill(is_top, 0.0)))
+    return torch.where(is_top, rest, torch.log1p(-log_p.exp().masked_fill(is_top, 0.0)))
 
 
 def complementary_terms(log_p: Tensor, negatives: Tensor, settings: ContrastiveSettings) -> Tensor:

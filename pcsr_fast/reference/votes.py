@@ -40,7 +40,8 @@ def pcs_threshold_quantile(pcs: Tensor, noisy_mask: Tensor, share: float) -> flo
     `pcs` (N,), `noisy_mask` (N,) bool. Where scores are equal at the quantile no threshold meets the share: the nearer
     of leaving them all out and taking them all in is chosen, out on a draw. Nothing noisy: 0.0.
     """
-    values = pcs[noisy_mask].to(torch.float64).sort().values
+    # In the scores' own precision: a threshold just below one of them must stay below it when compared with them.
+    values = (pcs if pcs.is_floating_point() else pcs.to(torch.float64))[noisy_mask].sort().values
     count = values.numel()
     if count == 0:
         return 0.0

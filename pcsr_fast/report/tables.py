@@ -51,14 +51,14 @@ def heading(metric: str) -> str:
     return f"{side}\n" + (name.replace("r", "R@", 1) if name != "medr" else "medR")
 
 
-def metrics_table(metrics: dict[str, Any]) -> Table:
-    """Test metrics of each net and the ensemble, with split precision, recall and AUC where the truth is known.
+def retrieval_table(scores: dict[str, Any], title: str, splits: list[dict[str, Any]] | None = None) -> Table:
+    """Retrieval metrics of each net and the ensemble, with split precision, recall and AUC where the truth is known.
 
     Args:
-        metrics: what `train` returns and metrics.json holds.
+        scores: `nets` and `ensemble`, as `evaluate_scores` returns them.
+        title: heading of the table.
+        splits: what each net's split found, as in metrics.json.
     """
-    best = metrics["best"]
-    title = f"test, checkpoint of {epoch_name(best)} (dev rSum {best['rsum']:.1f})"
     table = slim_table(title)
     table.add_column("", no_wrap=True)
     for metric in COLUMNS:
@@ -66,12 +66,23 @@ def metrics_table(metrics: dict[str, Any]) -> Table:
         width = 6 if metric.endswith("r1") or metric == "rsum" else None
         style = "bold" if metric == "rsum" else None
         table.add_column(heading(metric), justify="right", style=style, no_wrap=True, min_width=width)
-    splits, mean = metrics["split"] or [], mean_quality(metrics["split"])
+    splits, mean = splits or [], mean_quality(splits)
     for head in (" split\n  prec.", "\nrecall", "\n AUC") if mean else ():
         table.add_column(head, justify="right", no_wrap=True)
-    for row, (name, scores) in enumerate(named_scores(metrics["test"])):
+    for row, (name, one) in enumerate(named_scores(scores)):
         quality = splits[row]["quality"] if row < len(splits) else mean
-        cells = [number(metric, scores[metric]) for metric in COLUMNS]
+        cells = [number(metric, one[metric]) for metric in COLUMNS]
         cells += [f"{quality[key]:.2f}" if quality else "-" for key in QUALITY] if mean else []
         table.add_row(Text(name), *cells)
     return table
+
+
+def metrics_table(metrics: dict[str, Any]) -> Table:
+    """The table that ends a training run: test metrics of the checkpoint chosen on dev.
+
+    Args:
+        metrics: what `train` returns and metrics.json holds.
+    """
+    best = metrics["best"]
+    title = f"test, checkpoint of {epoch_name(best)} (dev rSum {best['rsum']:.1f})"
+    return retrieval_table(metrics["test"], title, metrics["split"])

@@ -49,9 +49,7 @@ class BatchSource:
         stream: names the random stream of the order, e.g. the run's seed.
     """
 
-    def __init__(
-        self, pairs: PairSet, held: IdArray, *, batch_size: int, device: torch.device, stream: int
-    ) -> None:
+    def __init__(self, pairs: PairSet, held: IdArray, *, batch_size: int, device: torch.device, stream: int) -> None:
         self.pairs = pairs
         self.held = held
         self.batch_size = batch_size

@@ -59,7 +59,9 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             # Copies, because the library's tensors are views of the mapped file.
             tensors = {name: stream.get_tensor(name).clone() for name in stream.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors ({error}); expected a whole checkpoint") from error
+        raise CheckpointError(
+            f"{path}: cannot be read as safetensors ({error}); expected a whole checkpoint"
+        ) from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path}: format is {header.get('format')!r}, expected {FORMAT!r}")
     text = header.get("facts", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from dataclasses import dataclass, field
@@ -59,12 +60,12 @@ class Config(MethodConfig):
 
     Attributes:
         method: `pcsr`, `triplet` (VSE++), `infonce`, or `oracle` (triplet on the truly right pairs only).
-        profile: named set of switches that the configuration starts from.
+        profile: named set of switches that the configuration starts from; `auto` is `pcsr` for that method, else `plain`.
         output: folder of the run.
     """
 
     method: Literal["pcsr", "triplet", "infonce", "oracle"] = "pcsr"
-    profile: Literal["pcsr", "pcsr_official"] = "pcsr"
+    profile: str = "auto"
     output: str = "runs/pcsr"
     data: DataConfig = field(default_factory=DataConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -156,9 +157,20 @@ def check_config(config: Config) -> None:
     if config.train.epochs + config.warmup.epochs == 0:
         raise ConfigError("train.epochs: got 0 with warmup.epochs 0, expected at least one epoch in all")
     if config.replace.pool == "clean_set" and config.model.head != "vse":
-        raise ConfigError(f"replace.pool: clean_set needs one vector an item, got model.head {config.model.head}; expected vse")
+        raise ConfigError(
+            f"replace.pool: clean_set needs one vector an item, got model.head {config.model.head}; expected vse"
+        )
     if config.replace.pool == "queue" and config.replace.by == "similarity" and config.model.head != "vse":
         raise ConfigError(f"replace.pool: a queue by similarity needs model.head vse, got {config.model.head}")
+
+
+def settle(config: Config) -> Config:
+    """A copy in which every `auto` that depends on other keys says what it means."""
+    settled = copy.deepcopy(config)
+    if settled.replace.pool == "auto":
+        whole = settled.model.head == "vse" and settled.replace.by == "similarity"
+        settled.replace.pool = "clean_set" if whole else "batch"
+    return settled
 
 
 def as_dict(config: Config) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from pcsr_fast.data.pairs import PairSet
 from pcsr_fast.files import atomic_write, write_json
-from pcsr_fast.methods.base import PART_NAMES, FloatArray, IdArray, NetSplit
+from pcsr_fast.methods.base import AMBIGUOUS, CLEAN, PART_NAMES, REFINABLE, FloatArray, IdArray, NetSplit
 from pcsr_fast.methods.replacement import best_clean_captions
 from pcsr_fast.training.passes import encode_images, encode_texts
 from pcsr_fast.training.trainer import Trainer
 
-SHOWN = 24
+_SHOWN = 24
 _QUERIES = 4
 _TOP = 5
 
@@ -30,7 +30,7 @@ class Findings:
 
     Attributes:
         p_clean: mean posterior of the nets. loss: mean normalised loss. pcs: consistency score (0 without votes).
-        part: kind by net 0. replacement: caption id that fits better, -1 where none was looked for.
+        part: kind by the mean posterior. replacement: caption id that fits better, -1 where none was looked for.
         replacement_similarity: its similarity. is_true: known truth, or None.
     """
 
@@ -51,21 +51,24 @@ class Findings:
 def find(trainer: Trainer) -> tuple[Findings, list[NetSplit]]:
     """Split all pairs once more with the nets as they are, and look for better captions for the suspects."""
     config = trainer.config
-    everything = np.arange(len(trainer.held), dtype=np.int64)
     statistics = [
         trainer.split_pass(
-            net.model, [everything], predictions=trainer.method.needs_predictions, embeddings=net.model.head is None
+            net.model,
+            trainer.split_orders(config.train.epochs, index),
+            predictions=trainer.method.needs_predictions,
+            embeddings=net.model.head is None,
         )
-        for net in trainer.nets
+        for index, net in enumerate(trainer.nets)
     ]
     _, splits = trainer.method.partition(statistics, config.train.epochs)
-    zeros = np.zeros(len(everything), dtype=np.float32)
+    zeros = np.zeros(len(trainer.held), dtype=np.float32)
+    p_clean = np.mean([one.posterior for one in splits], axis=0).astype(np.float32)
     findings = Findings(
-        p_clean=np.mean([one.posterior for one in splits], axis=0).astype(np.float32),
+        p_clean=p_clean,
         loss=np.mean([one.losses for one in splits], axis=0).astype(np.float32),
         pcs=zeros if splits[0].pcs is None else splits[0].pcs,
-        part=splits[0].part,
-        replacement=np.full(len(everything), -1, dtype=np.int64),
+        part=_joint_part(p_clean > config.split.p_threshold, splits),
+        replacement=np.full(len(zeros), -1, dtype=np.int64),
         replacement_similarity=zeros.copy(),
         is_true=trainer.is_true if not trainer.is_true.all() else None,
     )
@@ -78,11 +81,19 @@ def find(trainer: Trainer) -> tuple[Findings, list[NetSplit]]:
             findings.replacement, findings.replacement_similarity = found
         else:
             # A cross-attention head scores pair by pair: only the pairs that the report shows are worth it.
-            rows = suspects[:SHOWN]
+            rows = suspects[:_SHOWN]
             best = _scores(trainer, rows, clean).max(1)
             findings.replacement[rows] = clean[best.indices.numpy()]
             findings.replacement_similarity[rows] = best.values.numpy()
     return findings, splits
+
+
+def _joint_part(
+    clean: np.ndarray[Any, np.dtype[np.bool_]], splits: list[NetSplit]
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Clean by the mean posterior; a noisy pair is refinable if a net calls it so, else ambiguous."""
+    refinable = np.any([one.part == REFINABLE for one in splits], axis=0)
+    return np.where(clean, CLEAN, np.where(refinable, REFINABLE, AMBIGUOUS)).astype(np.uint8)
 
 
 def _joined(statistics: list[Any]) -> Any:

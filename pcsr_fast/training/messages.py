@@ -37,14 +37,17 @@ def translated(message: str, known: Collection[str]) -> ConfigError:
         return ConfigError(f"{bare.group(1)}: got nothing, expected a value after it")
     file = re.match(r"Parser key \"([^\"]+)\": Unable to load config '(.*?)' - ", message)
     if file:
-        return ConfigError(f"{file.group(1)}: got {file.group(2)!r}, expected a group of keys, --{file.group(1)}.KEY VALUE")
+        return ConfigError(
+            f"{file.group(1)}: got {file.group(2)!r}, expected a group of keys, --{file.group(1)}.KEY VALUE"
+        )
     value = re.match(r'Parser key "([^"]+)": (?:Expected an? (.+?)\. )?Got value: (.*)', message)
     if value:
         return ConfigError(f"{value.group(1)}: got {value.group(3)!r}, expected {_plain(value.group(2))}")
     union = re.match(r'Parser key "([^"]+)": Does not .* Subtypes: \[(.*?)\] Errors: .* Given value: (.*)', message)
     if union:
         return ConfigError(f"{union.group(1)}: got {union.group(3)!r}, expected {_plain(union.group(2))}")
-    return ConfigError(message)
+    missing = re.match(r"the following arguments are required: (.*)", message)
+    return ConfigError(f"command line: lacks {missing.group(1)}; see --help" if missing else message)
 
 
 def _plain(kinds: str | None) -> str:

@@ -68,7 +68,9 @@ class ProgressBar(Observer):
         """Name the stage and go to where this net starts."""
         self.total = max(total, 1)
         self.share = (net + step / self.total) / self.nets
-        self.bar.update(self.task, description=f"{stage} epoch {epoch + 1}, net {net}", completed=self.base + self.share)
+        self.bar.update(
+            self.task, description=f"{stage} epoch {epoch + 1}, net {net}", completed=self.base + self.share
+        )
 
     def step(self, sums: dict[str, list[float]]) -> None:
         """Advance, show mean losses."""

@@ -41,7 +41,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} stands twice", problem_mark=key.start_mark
+                )
             if isinstance(key, yaml.ScalarNode):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -84,13 +86,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def make_parser(command: str) -> ArgumentParser:
     """Parser of `pcsr-fast COMMAND` with every configuration key."""
-    parser = ArgumentParser(prog=f"pcsr-fast {command}", description=_DESCRIPTION, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=f"pcsr-fast {command}", description=_DESCRIPTION, exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("--config", help="YAML file")
     parser.add_class_arguments(Config)
     return parser
 
 
-def parse_config(argv: Sequence[str], command: str = "train", extra: Mapping[str, Any] | None = None) -> tuple[Config, Any]:
+def parse_config(
+    argv: Sequence[str], command: str = "train", extra: Mapping[str, Any] | None = None
+) -> tuple[Config, Any]:
     """Configuration from command-line words.
 
     Args:
@@ -111,17 +117,25 @@ def parse_config(argv: Sequence[str], command: str = "train", extra: Mapping[str
         known.append(name.removeprefix("--"))
     first = parse_words(parser, argv, known)
     values = {} if first.config is None else read_yaml(_config_file(first.config))
-    profile = _given(argv, "profile") or values.get("profile", "pcsr")
-    if not isinstance(profile, str) or profile not in PROFILES:
-        raise ConfigError(f"profile: got {profile!r}, expected one of {', '.join(PROFILES)}")
+    profile = _profile(argv, values)
     parser.set_defaults(PROFILES[profile])
     for key, value in _flat(values):
         _set_default(parser, key, value, str(first.config))
     parsed = parse_words(parser, argv, known)
     built = parser.instantiate(parsed)
     config = Config(**{one.name: getattr(built, one.name) for one in dataclasses.fields(Config)})
+    config.profile = profile
     check_config(config)
     return config, parsed
+
+
+def _profile(argv: Sequence[str], values: Mapping[str, Any]) -> str:
+    """Name of the profile asked for; `auto` follows the method."""
+    asked = _given(argv, "profile") or values.get("profile", "auto")
+    if not isinstance(asked, str) or asked not in ("auto", *PROFILES):
+        raise ConfigError(f"profile: got {asked!r}, expected auto or one of {', '.join(PROFILES)}")
+    method = _given(argv, "method") or values.get("method", "pcsr")
+    return asked if asked != "auto" else "pcsr" if method == "pcsr" else "plain"
 
 
 def _config_file(name: str) -> Path:

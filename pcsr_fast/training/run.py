@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,10 +15,11 @@ import yaml
 from rich.console import Console
 
 from pcsr_fast.data.load import load_dataset
-from pcsr_fast.data.noise import held_images, save_noise
+from pcsr_fast.data.noise import digest, held_images, save_noise
 from pcsr_fast.data.pairs import Dataset
 from pcsr_fast.errors import ConfigError
 from pcsr_fast.files import exclusive, write_json, write_text
+from pcsr_fast.machine import machine_facts
 from pcsr_fast.methods.base import IdArray
 from pcsr_fast.training.config import Config, as_dict, check_config
 from pcsr_fast.training.findings import find, write_findings, write_retrieval
@@ -126,19 +127,15 @@ def conclude(trainer: Trainer, noise: dict[str, Any]) -> dict[str, Any]:
         "method": config.method,
         "profile": config.profile,
         "dataset": trainer.dataset.name,
-        "noise": noise,
+        "noise": {**noise, "sha256": digest(trainer.held)},
         "seed": config.train.seed,
         "best": progress.best,
         "dev": trainer.evaluate(trainer.dataset.dev),
         "test": trainer.evaluate(trainer.dataset.test),
         "split": splits,
         "seconds": progress.seconds,
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "device": str(trainer.device),
-            "torch": torch.__version__,
-        },
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {**machine_facts(), "device": str(trainer.device)},
     }
     write_json(folder / "metrics.json", metrics)
     return metrics

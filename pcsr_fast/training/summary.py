@@ -24,6 +24,7 @@ def split_summary(split: NetSplit, partition: Partition | None, held: IdArray, t
     return {
         "counts": {name: int((split.part == k).sum()) for k, name in enumerate(PART_NAMES)},
         "pcs_threshold": split.pcs_threshold,
+        "classes": split.classes,
         "mixture": split.mixture,
         "loss_histogram": loss_histogram(split.losses, is_true if known else None),
         "pcs_histogram": None if split.pcs is None else _pcs_histogram(split.pcs),
@@ -46,6 +47,7 @@ def _replacement_quality(partition: Partition, held: IdArray, truth: IdArray) ->
         return None
     hit = truth[partition.replacement[rows]] == held[rows]
     return {
+        "count": len(rows),
         "image_accuracy": float(hit.mean()),
         "median_similarity": float(np.median(partition.similarity[rows])),
     }

@@ -21,7 +21,7 @@ from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, Step, Visi
 from pcsr_fast.models.retrieval import head_of_net, seeded_model
 from pcsr_fast.training.batches import BatchSource, num_batches, shuffled, stream_seed
 from pcsr_fast.training.checkpoint import load_checkpoint, save_checkpoint, strip_prefix, with_prefix
-from pcsr_fast.training.config import Config, as_dict
+from pcsr_fast.training.config import Config, as_dict, settle
 from pcsr_fast.training.identity import check_same_data, check_same_run, fingerprint
 from pcsr_fast.training.observers import Observer
 from pcsr_fast.training.passes import SplitPass, score_matrix
@@ -48,7 +48,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, dataset: Dataset, held: IdArray, folder: Path, observer: Observer) -> None:
-        self.config = config
+        self.config = config = settle(config)
         self.dataset = dataset
         self.held = held
         self.folder = folder
@@ -75,7 +75,9 @@ class Trainer:
         )
         ids = self.method.training_ids()
         if len(ids) < 2:
-            raise ConfigError(f"method: {config.method} may train on {len(ids)} of {len(held)} pairs, expected at least 2")
+            raise ConfigError(
+                f"method: {config.method} may train on {len(ids)} of {len(held)} pairs, expected at least 2"
+            )
         self.everything = whole_partition(ids, len(held))
         self.facts = {"config": as_dict(config), "data": fingerprint(dataset, held)}
         self.partitions: list[Partition] | None = None
@@ -125,14 +127,10 @@ class Trainer:
 
     def _split(self) -> None:
         """Look at all pairs with every net, then decide what each net is trained on."""
-        position, split = self.progress.position, self.config.split
-        everything = np.arange(len(self.held), dtype=np.int64)
+        position = self.progress.position
         statistics = []
         for index, net in enumerate(self.nets):
-            orders = [everything] * split.passes
-            if split.loader == "shuffled":
-                seed = self.config.train.seed
-                orders = [shuffled(everything, seed, "split", position.epoch, index, n) for n in range(split.passes)]
+            orders = self.split_orders(position.epoch, index)
             self.observer.activity(f"split pass, net {index}")
             with self._precision():
                 statistics.append(
@@ -149,6 +147,14 @@ class Trainer:
             split_summary(one, partition, self.held, truth)
             for one, partition in zip(own, reversed(self.partitions), strict=True)
         ]
+
+    def split_orders(self, epoch: int, net: int) -> list[IdArray]:
+        """Orders of all pairs in which a net looks at them; the batches they fall into are each other's negatives."""
+        split, seed = self.config.split, self.config.train.seed
+        everything = np.arange(len(self.held), dtype=np.int64)
+        if split.loader == "sequential":
+            return [everything] * split.passes
+        return [shuffled(everything, seed, "split", epoch, net, number) for number in range(split.passes)]
 
     def _train_net(self, index: int) -> None:
         position, net = self.progress.position, self.nets[index]
@@ -197,7 +203,7 @@ class Trainer:
 
     def _optimise(self, net: Net, losses: Losses) -> None:
         net.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         if self.config.train.grad_clip:
             nn.utils.clip_grad_norm_(net.model.parameters(), self.config.train.grad_clip)
         net.optimizer.step()
@@ -288,7 +294,7 @@ class Trainer:
         save_checkpoint(self.folder / LAST, collect(self.nets, self.method, self.partitions), facts)
 
     def _save_best(self) -> None:
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for index, net in enumerate(self.nets):
             tensors |= with_prefix(f"net{index}.", net.model.state_dict())
         facts = {**self.facts, "best": self.progress.best}

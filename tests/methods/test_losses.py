@@ -46,10 +46,11 @@ def soft_triplet(S: Tensor, y: Tensor, mode: str, groups: Tensor | None, kind: s
 
 
 @pytest.mark.parametrize("kind", ["vse", "sgr"])
-@pytest.mark.parametrize("loss", ["infonce", "rce", "triplet_mean", "select"])
+@pytest.mark.parametrize("loss", ["infonce", "gce_infonce", "rce", "ccl_log", "triplet_mean", "select"])
 @pytest.mark.parametrize("mask", ["diag", "image_id"])
 def test_warmup(world: World, same_gradients: Check, kind: str, loss: str, mask: str):
-    config = configured(warmup__loss=loss, warmup__select_rate=0.4, loss__positive_mask=mask, head__lambda_en=3.0)
+    options = {"warmup__loss": loss, "warmup__select_rate": 0.4, "warmup__temperature": 0.1, "warmup__q": 0.3}
+    config = configured(**options, loss__positive_mask=mask, head__lambda_en=3.0)
     model, batch = world.model(kind), world.batch(IDS)
     found = method(config, world).warmup_loss(0, model, batch)
     groups = batch.images if mask == "image_id" else None
@@ -58,7 +59,7 @@ def test_warmup(world: World, same_gradients: Check, kind: str, loss: str, mask:
         values = pairwise.triplet(S, torch.tensor(0.2, dtype=torch.float64), "scalar", "mean", groups)
         expected = values.sum()
     else:
-        values = pairwise.contrastive(S, "rce" if loss == "rce" else "infonce", 0.05, 0.5, 0.1, groups)
+        values = pairwise.contrastive(S, "infonce" if loss == "select" else loss, 0.1, 0.3, 0.1, groups)
         # floor(0.4 * 7) = 2 of the batch are kept.
         values = values.sort().values[:2] if loss == "select" else values
         expected = values.mean()
@@ -127,6 +128,15 @@ def test_clean_margins(world: World, same_gradients: Check, mode: str, curve: st
     same_gradients(model, found.total, values.sum() + head_terms(model, batch, 0.0, "batch_mean"))
 
 
+@pytest.mark.parametrize("loss", ["infonce", "gce_infonce", "ccl_log"])
+def test_clean_pairs_may_weigh_a_contrastive_loss_with_their_label(world: World, same_gradients: Check, loss: str):
+    config = configured(apo__clean__loss=loss, apo__clean__q=0.3, loss__temperature=0.08)
+    model, batch = world.model("vse"), world.batch(IDS)
+    found = method(config, world).training_steps(0, epoch=0)[0].loss(model, batch, {})
+    values = batch.target * pairwise.contrastive(scores(model, batch), loss, 0.08, 0.3, 0.1, batch.images)
+    same_gradients(model, found.total, values.sum() + head_terms(model, batch, 1.0, "batch_mean"))
+
+
 def test_clean_without_a_head(world: World, same_gradients: Check):
     config = configured(
         head__enabled=False, pcs__enabled=False, replace__by="similarity", apo__ambiguous__enabled=False
@@ -137,7 +147,7 @@ def test_clean_without_a_head(world: World, same_gradients: Check):
 
 
 @pytest.mark.parametrize("kind", ["vse", "sgr"])
-@pytest.mark.parametrize("pair_loss", ["none", "ccl", "gce_infonce", "triplet_soft"])
+@pytest.mark.parametrize("pair_loss", ["none", "ccl_log", "gce_infonce", "triplet"])
 @pytest.mark.parametrize("entropy", ["batch_mean", "per_sample"])
 def test_ambiguous(world: World, same_gradients: Check, kind: str, pair_loss: str, entropy: str):
     config = configured(
@@ -148,6 +158,7 @@ def test_ambiguous(world: World, same_gradients: Check, kind: str, pair_loss: st
         apo__ambiguous__pair_weight=0.5,
         apo__ambiguous__q=0.4,
         loss__reduction="mean",
+        loss__temperature=0.08,
     )
     model, batch = world.model(kind), world.batch(IDS)
     step = method(config, world).training_steps(0, epoch=0)[1]
@@ -155,16 +166,29 @@ def test_ambiguous(world: World, same_gradients: Check, kind: str, pair_loss: st
     p, q = logits(model, batch)
     expected = naive.gce(p, q, 0.4) - 2.0 * naive.entropy(p, entropy)
     S = scores(model, batch)
-    if pair_loss == "triplet_soft":
+    if pair_loss == "triplet":
         expected = expected + 0.5 * soft_triplet(S, batch.target, "anchor", batch.images).mean()
     elif pair_loss != "none":
-        name = {"ccl": "ccl_log"}.get(pair_loss, pair_loss)
-        exponent = 0.7 if name == "gce_infonce" else 0.5
-        expected = expected + 0.5 * pairwise.contrastive(S, name, 0.05, exponent, 0.1, batch.images).mean()
+        expected = expected + 0.5 * pairwise.contrastive(S, pair_loss, 0.08, 0.4, 0.1, batch.images).mean()
     same_gradients(model, found.total, expected)
     assert step.subset == "ambiguous"
     assert len(found.per_pair) == len(IDS)
     torch.testing.assert_close(found.image_probabilities, naive.probabilities(p).detach())
+
+
+def test_ambiguous_without_a_head_is_its_pair_loss(world: World, same_gradients: Check):
+    config = configured(
+        head__enabled=False,
+        pcs__enabled=False,
+        replace__by="similarity",
+        apo__ambiguous__start_epoch=0,
+        apo__ambiguous__pair_loss="gce_infonce",
+    )
+    model, batch = world.model("vse"), world.batch(IDS)
+    found = method(config, world).training_steps(0, epoch=0)[1].loss(model, batch, {})
+    expected = pairwise.contrastive(scores(model, batch), "gce_infonce", 0.05, 0.7, 0.1, batch.images)
+    same_gradients(model, found.total, expected.sum())
+    assert found.image_probabilities is None
 
 
 def test_the_teacher_of_ambiguous_pairs_is_their_own_caption_and_learns_nothing(world: World):

@@ -135,6 +135,28 @@ def test_margin_modes(world: World, same_gradients: Check, mode: str):
     same_gradients(model, found.total, replaced_triplet(model, world, chosen, value, config.replace, mode=mode))
 
 
+@pytest.mark.parametrize("loss", ["infonce", "gce_infonce", "ccl_log"])
+@pytest.mark.parametrize("below", ["drop", "margin0"])
+def test_a_contrastive_loss_is_weighted_with_the_similarity(world: World, same_gradients: Check, loss: str, below: str):
+    model = world.model("vse")
+    chosen, value = by_prediction(model, world, CLEAN)
+    limit = middle(value)
+    options = {"loss": loss, "q": 0.3, "weight": 0.5}
+    config = configured(
+        **{f"apo__refinable__{key}": option for key, option in options.items()},
+        replace__min_cos=limit,
+        replace__below=below,
+        **STAGES,
+    )
+    found = refinable(ready(world, config), model, world)
+    rows = [i for i in range(len(NOISY)) if below == "margin0" or float(value[i]) >= limit]
+    y = torch.where(value >= limit, value, 0).detach().clamp(0, 1)[rows]
+    texts = world.texts(model, [chosen[i] for i in rows])
+    S = model.similarity(pictures(model, world, [NOISY[i] for i in rows]), texts)
+    values = pairwise.contrastive(S, loss, 0.05, 0.3, 0.1, torch.tensor(chosen)[rows])
+    same_gradients(model, found.total, 0.5 * (y * values).sum())
+
+
 def official_texts(model: RetrievalModel, world: World, chosen: list[int], noisy: list[int]) -> TextFeatures:
     """METHODS 3.2 and 4.6 #8: T_j as padded in its batch, brought to the noisy batch's width, with T_j's own length."""
     source = world.texts(model, CLEAN)

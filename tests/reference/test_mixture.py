@@ -186,9 +186,10 @@ class TestBeta:
 
 
 class TestPosterior:
-    @given(SEEDS, st.sampled_from(("gaussian", "beta")))
-    def test_clip_makes_it_fall(self, seed, kind):
+    @given(SEEDS, st.sampled_from(("gaussian", "beta")), st.booleans())
+    def test_clip_makes_it_fall(self, seed, kind, wide_below):
         values = minmax(bimodal(seed, 100))
+        values = 1 - values if wide_below else values
         mixture = fit_mixture(values, kind, monotone="clip")
         grid = torch.linspace(0 if kind == "beta" else -3, 1 if kind == "beta" else 4, 801, dtype=torch.float64)
         posterior = mixture.posterior(grid)

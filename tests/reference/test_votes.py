@@ -62,13 +62,22 @@ class TestQuantileThreshold:
         tau = reference.pcs_threshold_quantile(pcs, noisy, share)
         assert int((pcs[noisy] > tau).sum()) == round(share * count)
 
-    @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0, 1))
-    def test_tied_scores_come_as_close_as_any_threshold(self, scores, share):
-        pcs = torch.tensor(scores, dtype=torch.float32)
+    @given(
+        st.lists(st.integers(0, 3), min_size=1, max_size=40),
+        st.floats(0, 1),
+        st.sampled_from((torch.float32, torch.float64, torch.int64)),
+    )
+    def test_tied_scores_come_as_close_as_any_threshold(self, scores, share, dtype):
+        pcs = torch.tensor(scores, dtype=dtype)
         tau = reference.pcs_threshold_quantile(pcs, torch.ones(len(scores), dtype=torch.bool), share)
         keep = round(share * len(scores))
         reachable = [sum(s > cut for s in scores) for cut in (-1, 0, 1, 2, 3)]
-        assert abs(int((pcs.double() > tau).sum()) - keep) == min(abs(n - keep) for n in reachable)
+        assert abs(int((pcs > tau).sum()) - keep) == min(abs(n - keep) for n in reachable)
+
+    def test_a_draw_leaves_the_equal_scores_out(self):
+        pcs = torch.tensor([1.0, 2.0, 2.0, 3.0])
+        tau = reference.pcs_threshold_quantile(pcs, torch.ones(4, dtype=torch.bool), 0.5)
+        assert (pcs > tau).tolist() == [False, False, False, True]
 
     def test_float32_scores_compare_as_split(self):
         pcs = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float32)

@@ -1,0 +1,87 @@
+"""Words of tiny runs, and what a run folder holds, to be compared to the bit."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor
+
+from pcsr_fast.training.checkpoint import load_checkpoint
+from pcsr_fast.training.config import Config
+from pcsr_fast.training.parse import parse_config
+from pcsr_fast.training.run import train
+from pcsr_fast.training.trainer import BEST, LAST
+
+# Small, and yet every memory is in use: votes in a window, prediction bank, caption queue, running losses, controller.
+SMALL = """
+--data.min_word_count 1 --model.head vse --model.pooling mean --model.embed_dim 16 --model.word_dim 8 --head.num_classes 6 --head.hidden 16
+--warmup.epochs 1 --train.epochs 3 --train.batch_size 40 --train.lr 0.005 --train.device cpu --train.tensorboard false
+--noise.ratio 0.4 --pcs.count_warmup true --pcs.window 6 --pcs.threshold mean --split.momentum 0.5
+--replace.pool queue --replace.queue_size 64 --apo.refinable.start_epoch 1 --apo.ambiguous.start_epoch 1
+""".split()
+
+
+_CLOCK = ("seconds", "epoch_seconds", "date")
+
+
+def words(data: Path, output: Path, *more: str) -> list[str]:
+    """Command line of a small run; `more` wins."""
+    return ["--data.path", str(data / "precomp"), "--output", str(output), *SMALL, *more]
+
+
+def configured(data: Path, output: Path, *more: str) -> Config:
+    """Configuration of a small run."""
+    return parse_config(words(data, output, *more))[0]
+
+
+def quiet() -> Console:
+    """A console that keeps what is printed."""
+    return Console(file=io.StringIO(), width=200)
+
+
+def run(data: Path, output: Path, *more: str, resume: bool = False) -> dict[str, Any]:
+    """Train a small run; returns its metrics."""
+    return train(configured(data, output, *more), resume=resume, console=quiet())[0]
+
+
+def contents(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
+    """Tensors of a checkpoint as (type, shape, bytes), and its facts without what depends on the clock or the place."""
+    tensors, facts = load_checkpoint(path)
+    facts["config"]["output"] = ""
+    for name in ("checkpoint_steps", "tensorboard"):
+        facts["config"]["train"].pop(name)
+    return {name: plain(tensor) for name, tensor in tensors.items()}, timeless(facts)
+
+
+def plain(tensor: Tensor) -> tuple[Any, ...]:
+    """Everything about a tensor, comparable."""
+    return tensor.dtype, tuple(tensor.shape), tensor.numpy().tobytes()
+
+
+def timeless(value: Any) -> Any:
+    """Without seconds and dates."""
+    if isinstance(value, dict):
+        return {name: timeless(one) for name, one in value.items() if name not in _CLOCK}
+    return [timeless(one) for one in value] if isinstance(value, list) else value
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """All that must not depend on how often a run was stopped."""
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    return {
+        "last": contents(folder / LAST),
+        "best": contents(folder / BEST),
+        "history": [timeless(json.loads(line)) for line in lines],
+        "metrics": timeless(json.loads((folder / "metrics.json").read_text())),
+        "findings": (folder / "findings.safetensors").read_bytes(),
+        "suspects": (folder / "suspects.csv").read_text(),
+    }
+
+
+def losses_seen(folder: Path) -> set[str]:
+    """Kinds of training steps that a run has taken."""
+    return {kind for line in (folder / "history.jsonl").read_text().splitlines() for kind in json.loads(line)["loss"]}
