@@ -1,23 +1,36 @@
-"""`python -m benchmarks report` puts the tables into the README; `--check` fails if they are out of date."""
+"""Commands that keep the committed results and the README's tables.
+
+report [--check]        put the tables into the README; --check only says whether they are up to date
+comparison FOLDER NAME  keep a finished `pcsr-fast compare` as benchmarks/results/NAME.json
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+from benchmarks.comparison import collect
 from benchmarks.readme import update
+from pcsr_fast.errors import UserError
 
 
 def main(words: list[str]) -> int:
-    """Run the command; returns the exit code."""
-    if not words or words[0] != "report" or words[1:] not in ([], ["--check"]):
-        print("usage: python -m benchmarks report [--check]", file=sys.stderr)
+    """Run a command; returns the exit code."""
+    try:
+        match words:
+            case ["report"]:
+                update()
+            case ["report", "--check"]:
+                if update(check=True):
+                    raise UserError("README.md: tables differ from benchmarks/results; run `python -m benchmarks report`")
+            case ["comparison", folder, name]:
+                print(collect(Path(folder), name))
+            case _:
+                print(f"usage: python -m benchmarks COMMAND\n\n{__doc__}", file=sys.stderr)
+                return 2
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    changed = update(check="--check" in words)
-    if changed and "--check" in words:
-        print(
-            "error: README.md: tables differ from benchmarks/results; expected `python -m benchmarks report` to be run"
-        )
-        return 1
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pcsr_fast.version import __version__
 
 # Resolved on first use: importing torch takes seconds, which `pcsr-fast --help` need not.
-_WHERE = {"explain": "backends", "Explanation": "backends", "estimate": "estimate", "Estimate": "estimate"}
+_WHERE = {"explain": "backends", "Explanation": "backends", "estimate": "floors", "Estimate": "floors"}
 
 __all__ = ["Estimate", "Explanation", "__version__", "estimate", "explain"]
 

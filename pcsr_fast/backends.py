@@ -41,7 +41,8 @@ class Explanation:
         lines = [f"{self.op}: {self.chosen or 'no backend can run this'} (requested: {self.requested})"]
         return "\n".join(lines + [f"  {name:<9} {reason}" for name, reason in self.reasons.items()])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return f"<Explanation: {self.op} runs on {self.chosen}>"
 
 
 _REGISTRY: dict[str, dict[str, Implementation]] = {}
@@ -94,14 +95,7 @@ def _verdict(op: str, backend: str, args: tuple[Any, ...], options: dict[str, An
     return implementation.supports(*args, **options)
 
 
-def explain(op: str, *args: Any, backend: str | None = None, **options: Any) -> Explanation:
-    """Which backend `op` would run for these arguments and why the others would not; print it or read its fields.
-
-    `args` and `options` are what the public op takes, e.g. `explain("triplet_loss", x, y, negatives="mean")`.
-
-    Raises:
-        BackendError: an unknown op or backend name.
-    """
+def _explanation(op: str, args: tuple[Any, ...], backend: str | None, options: dict[str, Any]) -> Explanation:
     if op not in _REGISTRY:
         raise BackendError(f"explain: no op {op!r}; expected one of {', '.join(registered_ops())}")
     requested = requested_backend(backend)
@@ -110,6 +104,19 @@ def explain(op: str, *args: Any, backend: str | None = None, **options: Any) -> 
     chosen = next((name for name in candidates if verdicts[name] is None), None)
     reasons = {name: "can run" if verdict is None else verdict for name, verdict in verdicts.items()}
     return Explanation(op, requested, chosen, reasons)
+
+
+def explain(op: str, *args: Any, backend: str | None = None, **options: Any) -> Explanation:
+    """Print which backend `op` would run for these arguments and why the others would not; the answer is returned too.
+
+    `args` and `options` are what the public op takes, e.g. `explain("triplet_loss", x, y, negatives="mean")`.
+
+    Raises:
+        BackendError: an unknown op or backend name.
+    """
+    explanation = _explanation(op, args, backend, options)
+    print(explanation)
+    return explanation
 
 
 def select(op: str, backend: str | None, *args: Any, **options: Any) -> Callable[..., Any]:
@@ -122,6 +129,6 @@ def select(op: str, backend: str | None, *args: Any, **options: Any) -> Callable
     for name in ORDER if requested == "auto" else (requested,):
         if _verdict(op, name, args, options) is None:
             return _REGISTRY[op][name].run
-    verdicts = explain(op, *args, backend=requested, **options).reasons
+    verdicts = _explanation(op, args, requested, options).reasons
     reasons = "; ".join(f"{name}: {reason}" for name, reason in verdicts.items())
     raise BackendError(f"{op}: backend {requested!r} cannot run these inputs ({reasons})")

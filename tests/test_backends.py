@@ -104,6 +104,11 @@ def test_a_new_backend_is_one_call(ran):
     assert backends.explain("op", X).chosen == "cpu"
 
 
+def test_explain_prints_what_it_returns(capsys):
+    explanation = backends.explain("triplet_loss", X, Y)
+    assert capsys.readouterr().out == f"{explanation}\n"
+
+
 def test_explain_names_choice_and_reasons():
     explanation = backends.explain("triplet_loss", X, Y, negatives="mean")
     assert explanation.chosen == "reference"
@@ -120,7 +125,7 @@ def test_explain_names_choice_and_reasons():
     assert backends.explain("retrieval_ranks", X, Y).reasons["torch"] == "does not implement this op"
     nobody = backends.explain("retrieval_ranks", X, Y, backend="torch")
     assert nobody.chosen is None
-    assert repr(nobody).startswith("retrieval_ranks: no backend can run this (requested: torch)")
+    assert str(nobody).startswith("retrieval_ranks: no backend can run this (requested: torch)")
 
 
 def test_environment_and_argument_reach_the_ops(monkeypatch):

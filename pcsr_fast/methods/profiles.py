@@ -22,8 +22,6 @@ PROFILES: dict[str, dict[str, Any]] = {
         "apo.clean.loss": "gce_infonce",
         "apo.refinable.loss": "gce_infonce",
         "apo.refinable.weight": 0.5,
-        "apo.ambiguous.pair_loss": "gce_infonce",
-        "apo.ambiguous.pair_weight": 0.5,
     },
     "pcsr_official": {
         "loss.margin_mode": "official",

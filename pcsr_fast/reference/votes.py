@@ -40,14 +40,14 @@ def pcs_threshold_quantile(pcs: Tensor, noisy_mask: Tensor, share: float) -> flo
     `pcs` (N,), `noisy_mask` (N,) bool. Where scores are equal at the quantile no threshold meets the share: the nearer
     of leaving them all out and taking them all in is chosen, out on a draw. Nothing noisy: 0.0.
     """
-    # In the scores' own precision: a threshold just below one of them must stay below it when compared with them.
-    values = (pcs if pcs.is_floating_point() else pcs.to(torch.float64))[noisy_mask].sort().values
+    values = pcs[noisy_mask].sort().values
     count = values.numel()
     if count == 0:
         return 0.0
     keep = round(share * count)
     at = values[min(count - 1, max(0, count - keep - 1))]
-    below = torch.nextafter(at, torch.full_like(at, -math.inf))
+    # Just below in the scores' own precision, which a comparison with them rounds to.
+    below = torch.nextafter(at, torch.full_like(at, -math.inf)) if pcs.is_floating_point() else at - 0.5
     above_at, above_below = int((values > at).sum()), int((values > below).sum())
     return float(at if abs(above_at - keep) <= abs(above_below - keep) else below)
 

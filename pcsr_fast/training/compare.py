@@ -131,6 +131,7 @@ def compare(plan: Plan, console: Console) -> list[dict[str, Any]]:
     write_json(plan.output / "comparison.json", rows)
     write_text(plan.output / "comparison.md", comparison_markdown(rows))
     console.print(comparison_table(rows))
+    console.print(f"reports: {plan.output}/*/report.html", highlight=False, markup=False, soft_wrap=True)
     return rows
 
 

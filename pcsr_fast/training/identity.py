@@ -29,7 +29,8 @@ FREE_KEYS = (
 
 def differences(mine: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted key, my value, the other's) where two nested configurations differ, but for FREE_KEYS."""
-    for name in dict.fromkeys([*mine, *other]):
+    # Single values first: where the method differs, that is the news.
+    for name in sorted({**mine, **other}, key=lambda one: isinstance(mine.get(one), Mapping)):
         key, a, b = f"{prefix}{name}", mine.get(name), other.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             yield from differences(a, b, f"{key}.")

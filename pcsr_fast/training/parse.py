@@ -145,12 +145,14 @@ def _config_file(name: str) -> Path:
 
 
 def _given(argv: Sequence[str], option: str) -> str | None:
+    """The last value of an option, which is the one that counts."""
+    given = None
     for index, word in enumerate(argv):
         if word == f"--{option}" and index + 1 < len(argv):
-            return argv[index + 1]
+            given = argv[index + 1]
         if word.startswith(f"--{option}="):
-            return word.split("=", 1)[1]
-    return None
+            given = word.split("=", 1)[1]
+    return given
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -98,7 +98,7 @@ def stop_on_signals(trainer: Trainer) -> Iterator[None]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         trainer.stop_requested = True
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

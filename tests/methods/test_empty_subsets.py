@@ -60,19 +60,18 @@ def trained(folder: Path, ratio: float, **settings: Any) -> Trainer:
     return trainer
 
 
-@pytest.mark.parametrize("head", ["vse", "sgr"])
 @pytest.mark.parametrize(
-    ("settings", "kinds"),
+    ("head", "settings", "kinds"),
     [
-        (ALL_NOISY, set()),
-        (ALL_CLEAN, {"clean"}),
-        (ONE_NOISY, {"clean"}),
-        ({**ONE_NOISY, **OFFICIAL}, {"clean"}),
-        (ALL_REFINABLE, {"clean", "refinable"}),
-        (ALL_AMBIGUOUS, {"clean", "ambiguous"}),
-        ({**OFFICIAL, "replace.min_cos": 1.1, "replace.below": "drop"}, None),
+        ("vse", ALL_NOISY, set()),
+        ("vse", ALL_CLEAN, {"clean"}),
+        ("vse", ONE_NOISY, {"clean"}),
+        ("sgr", {**ONE_NOISY, **OFFICIAL}, {"clean"}),
+        ("vse", ALL_REFINABLE, {"clean", "refinable"}),
+        ("vse", ALL_AMBIGUOUS, {"clean", "ambiguous"}),
+        ("saf", {**OFFICIAL, "replace.min_cos": 1.0, "replace.below": "drop"}, None),
     ],
-    ids=["noisy", "clean", "one-noisy", "one-noisy-official", "refinable", "ambiguous", "official"],
+    ids=["noisy", "clean", "one-noisy", "one-noisy-official", "refinable", "ambiguous", "nothing-similar"],
 )
 def test_missing_kinds(tmp_path: Path, head: str, settings: dict[str, Any], kinds: set[str] | None):
     trainer = trained(tmp_path, 0.5, **{"model.head": head, "replace.min_cos": 0.0, **settings})

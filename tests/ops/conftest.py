@@ -6,13 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
-
-# The fixture below holds for all examples of a property alike; the first call of an operator is slow.
-settings.register_profile(
-    "poisoned", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-settings.load_profile("poisoned")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from tests.training.tools import losses_seen, outcome, words
 
 KILLS = 20
 MORE = ("--train.checkpoint_steps", "2", "--train.tensorboard", "true")
-pytestmark = pytest.mark.xdist_group("kill")
+pytestmark = pytest.mark.xdist_group("forked")
 
 
 def again(data: Path, folder: Path) -> list[str]:
@@ -54,7 +54,7 @@ def test_twenty_random_kills(tiny: Path, tmp_path: Path, forked: ForkServer, uni
     kills, folder = 0, tmp_path / "run0"
     while kills < KILLS:
         pid = forked.start(again(tiny, folder))
-        time.sleep(chance.uniform(0.02, 0.45) * uninterrupted["seconds"])
+        time.sleep(chance.uniform(0.02, 0.35) * uninterrupted["seconds"])
         os.kill(pid, signal.SIGKILL)
         code = forked.wait(pid)
         check_whole(folder)

@@ -16,10 +16,12 @@ from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.run import train
 from pcsr_fast.training.trainer import BEST, LAST
 
-# Small, and yet every memory is in use: votes in a window, prediction bank, caption queue, running losses, controller.
+# Small, and yet every memory is in use: votes in a window, prediction bank, caption queue, running losses.
+# The profile without measured choices, so that a new choice does not change what these tests look at.
 SMALL = """
+--profile plain
 --data.min_word_count 1 --model.head vse --model.pooling mean --model.embed_dim 16 --model.word_dim 8 --head.num_classes 6 --head.hidden 16
---warmup.epochs 1 --train.epochs 3 --train.batch_size 40 --train.lr 0.005 --train.device cpu --train.tensorboard false
+--warmup.epochs 1 --train.epochs 2 --train.batch_size 40 --train.lr 0.005 --train.device cpu --train.tensorboard false
 --noise.ratio 0.4 --pcs.count_warmup true --pcs.window 6 --pcs.threshold mean --split.momentum 0.5
 --replace.pool queue --replace.queue_size 64 --apo.refinable.start_epoch 1 --apo.ambiguous.start_epoch 1
 """.split()

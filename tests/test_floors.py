@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcsr_fast.estimate import COSTS, estimate, measured_peaks
+from pcsr_fast.floors import COSTS, estimate, measured_peaks
 
 PAIR = ((2048, 1024), (2048, 1024))
 PEAKS = {"peak_flops": 1e12, "peak_bandwidth": 1e11}

@@ -1,0 +1,48 @@
+"""From a finished `pcsr-fast compare` to a committed result: rows, machine, versions, commit, and each run's settings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pcsr_fast.errors import DataError
+from pcsr_fast.files import write_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def commit() -> str:
+    """Short hash of the checkout, with a mark where it has uncommitted changes."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def collect(folder: Path, name: str) -> Path:
+    """Write benchmarks/results/NAME.json from the runs in `folder`.
+
+    Raises:
+        DataError: the folder holds no finished comparison.
+    """
+    table = folder / "comparison.json"
+    if not table.is_file():
+        raise DataError(f"{table}: no such file; expected the output folder of a finished `pcsr-fast compare`")
+    runs: dict[str, Any] = {}
+    for path in sorted(folder.glob("*/metrics.json")):
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        kept = ("method", "profile", "noise", "seed", "best", "dev", "test", "seconds", "date", "machine")
+        runs[path.parent.name] = {key: metrics[key] for key in kept}
+        runs[path.parent.name]["config"] = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+    result = {
+        "commit": commit(),
+        "machine": next(iter(runs.values()))["machine"],
+        "rows": json.loads(table.read_text(encoding="utf-8")),
+        "runs": runs,
+    }
+    target = RESULTS / f"{name}.json"
+    write_json(target, result)
+    return target
