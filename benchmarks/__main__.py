@@ -22,7 +22,9 @@ def main(words: list[str]) -> int:
                 update()
             case ["report", "--check"]:
                 if update(check=True):
-                    raise UserError("README.md: tables differ from benchmarks/results; run `python -m benchmarks report`")
+                    raise UserError(
+                        "README.md: tables differ from benchmarks/results; run `python -m benchmarks report`"
+                    )
             case ["comparison", folder, name]:
                 print(collect(Path(folder), name))
             case _:

@@ -53,7 +53,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o644)
         os.replace(temporary, target)
     except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error}); expected a file, and room") from error
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror or error}); expected a file, and room"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

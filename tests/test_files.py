@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import signal
 import stat
 import subprocess
 import sys
@@ -148,11 +148,11 @@ def test_exclusive_is_for_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_exclusive_ends_with_a_killed_process(tmp_path: Path) -> None:
-    pid = os.fork()
-    if pid == 0:
-        with exclusive(tmp_path, "sub"):
-            os.kill(os.getpid(), 9)
-    os.waitpid(pid, 0)
+    script = (
+        "import os, sys; from pcsr_fast.files import exclusive\n"
+        "with exclusive(sys.argv[1], 'sub'): os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, tmp_path], check=False).returncode == -signal.SIGKILL
     with exclusive(tmp_path, "sub"):
         pass
 
@@ -161,5 +161,8 @@ def test_exclusive_needs_a_writable_folder(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "")
     (tmp_path / "b" / ".lock").mkdir(parents=True)
     for place in (tmp_path / "file" / "below", tmp_path / "b"):
-        with pytest.raises(UserError, match=r"cannot write here \(.+\); expected a writable folder"), exclusive(place, "s"):
+        with (
+            pytest.raises(UserError, match=r"cannot write here \(.+\); expected a writable folder"),
+            exclusive(place, "s"),
+        ):
             pass

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from pcsr_fast.methods.base import Batch, Encoded, Losses, Visited
 from pcsr_fast.methods.config import MethodConfig
-from pcsr_fast.methods.losses import detached, encode, pair_loss, positive_groups, pseudo_classification, reduced, teacher_classes
+from pcsr_fast.methods.losses import (
+    detached,
+    encode,
+    pair_loss,
+    positive_groups,
+    pseudo_classification,
+    reduced,
+    teacher_classes,
+)
 from pcsr_fast.methods.replacement import Replaced, TextReplacement
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops import entropy, gce
@@ -55,7 +63,9 @@ class PairOptimisation:
     def ambiguous(self, model: RetrievalModel, batch: Batch, visited: Mapping[str, Visited]) -> Losses:
         """Ambiguous pairs: robust losses on the original pair, its own caption being the teacher of its pseudo-class."""
         c, options = self.config, self.config.apo.ambiguous
-        encoded = encode(model, batch)
+        # A detached head alone asks nothing of the encoders, so their graph is not built.
+        with torch.set_grad_enabled(not c.head.detach or options.pair_loss != "none" or options.replace_text):
+            encoded = encode(model, batch)
         total = encoded.images.new_zeros(())
         values, p = total.expand(len(batch)), None
         if c.head.enabled:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -61,7 +62,7 @@ def contents(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, Any]]:
 
 def plain(tensor: Tensor) -> tuple[Any, ...]:
     """Everything about a tensor, comparable."""
-    return tensor.dtype, tuple(tensor.shape), tensor.numpy().tobytes()
+    return tensor.dtype, tuple(tensor.shape), tensor.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def timeless(value: Any) -> Any:
