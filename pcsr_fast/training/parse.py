@@ -119,8 +119,7 @@ def parse_config(
     values = {} if first.config is None else read_yaml(_config_file(first.config))
     profile = _profile(argv, values)
     parser.set_defaults(PROFILES[profile])
-    for key, value in _flat(values):
-        _set_default(parser, key, value, str(first.config))
+    _set_defaults(parser, values, str(first.config))
     parsed = parse_words(parser, argv, known)
     built = parser.instantiate(parsed)
     config = Config(**{one.name: getattr(built, one.name) for one in dataclasses.fields(Config)})
@@ -162,18 +161,17 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return pairs
 
 
-def _set_default(parser: ArgumentParser, key: str, value: Any, where: str) -> None:
-    """Make a file's value the default of its key, after the parser has checked its type."""
-    nested = value
-    for part in reversed(key.split(".")):
-        nested = {part: nested}
-    if value is None and value_of(Config(), key) is not None:
-        raise ConfigError(f"{where}: {key}: got null, expected a value")
+def _set_defaults(parser: ArgumentParser, values: Mapping[str, Any], where: str) -> None:
+    """Make a file's values the defaults of their keys, after the parser has checked their types."""
+    flat, standard = _flat(values), Config()
+    for key, value in flat:
+        if value is None and value_of(standard, key) is not None:
+            raise ConfigError(f"{where}: {key}: got null, expected a value")
     try:
-        checked = parser.parse_object(nested)
+        checked = parser.parse_object(dict(values))
     except ArgumentError as error:
         raise ConfigError(f"{where}: {translated(str(error), ())}") from error
-    parser.set_defaults({key: checked[key]})
+    parser.set_defaults({key: checked[key] for key, _ in flat})
 
 
 def parse_words(parser: ArgumentParser, argv: Sequence[str], known: Collection[str]) -> Any:
