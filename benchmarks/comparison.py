@@ -36,7 +36,9 @@ def collect(folder: Path, name: str) -> Path:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         kept = ("method", "profile", "noise", "seed", "best", "dev", "test", "seconds", "date", "machine")
         runs[path.parent.name] = {key: metrics[key] for key in kept}
-        runs[path.parent.name]["config"] = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+        config.pop("output")
+        runs[path.parent.name]["config"] = config
     result = {
         "commit": commit(),
         "machine": next(iter(runs.values()))["machine"],

@@ -100,9 +100,10 @@ _AT_LEAST = {
     "apo.refinable.start_epoch": 0,
     "apo.ambiguous.start_epoch": 0,
     "apo.ambiguous.pair_weight": 0,
+    "apo.refinable.weight": 0,
     "loss.margin": 0,
 }
-_ABOVE_ZERO = ("train.lr", "warmup.temperature", "train.lr_decay")
+_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "train.lr_decay")
 _SHARES = (
     "model.dropout",
     "model.feature_dropout",
@@ -113,6 +114,9 @@ _SHARES = (
     "pcs.share_min",
     "pcs.share_max",
     "noise.ratio",
+    "warmup.q",
+    "apo.clean.q",
+    "apo.refinable.q",
     "apo.ambiguous.q",
 )
 

@@ -21,7 +21,7 @@ from pcsr_fast.training.batches import padded
 PAIRS, PICTURES, REGIONS, CLASSES = 16, 9, 3, 4
 
 
-def configured(profile: str = "pcsr", **settings: Any) -> MethodConfig:
+def configured(profile: str = "plain", **settings: Any) -> MethodConfig:
     """A configuration from a profile and dotted keys, their dots written as double underscores."""
     config = MethodConfig()
     for key, value in {**PROFILES[profile], **{k.replace("__", "."): v for k, v in settings.items()}}.items():

@@ -21,18 +21,28 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.exp() / logits.exp().sum(1, keepdim=True)
 
 
-def cross_entropy(image_logits: Tensor, text_logits: Tensor) -> Tensor:
-    """Mean of -log p_i at the caption's most likely class."""
-    p = probabilities(image_logits)
-    terms = [-torch.log(p[i, int(q.argmax())]) for i, q in enumerate(text_logits)]
-    return sum(terms) / len(terms)
+def taught(text_logits: Tensor, teacher: str) -> list[int]:
+    """The class each caption teaches: its largest logit, where asked for after each class is standardised."""
+    columns = text_logits.detach().T.tolist()
+    if teacher == "standardised":
+        for k, column in enumerate(columns):
+            mean = sum(column) / len(column)
+            deviation = math.sqrt(sum((v - mean) ** 2 for v in column) / (len(column) - 1))
+            columns[k] = [(v - mean) / (deviation + 1e-6) for v in column]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return [row.index(max(row)) for row in rows]
 
 
-def gce(image_logits: Tensor, text_logits: Tensor, q: float) -> Tensor:
-    """Mean of (1 - p_k^q) / q at the caption's most likely class."""
+def cross_entropy(image_logits: Tensor, classes: list[int]) -> Tensor:
+    """Mean of -log p_i at the class taught."""
     p = probabilities(image_logits)
-    terms = [(1 - p[i, int(t.argmax())] ** q) / q for i, t in enumerate(text_logits)]
-    return sum(terms) / len(terms)
+    return sum(-torch.log(p[i, k]) for i, k in enumerate(classes)) / len(classes)
+
+
+def gce(image_logits: Tensor, classes: list[int], q: float) -> Tensor:
+    """Mean of (1 - p_k^q) / q at the class taught."""
+    p = probabilities(image_logits)
+    return sum((1 - p[i, k] ** q) / q for i, k in enumerate(classes)) / len(classes)
 
 
 def entropy(logits: Tensor, kind: str) -> Tensor:

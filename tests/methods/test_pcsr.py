@@ -23,7 +23,7 @@ from tests.methods.conftest import CLASSES, PAIRS, World, configured
 
 
 def ready(world: World, nets: int = 2, epochs: int = 6, **settings: Any) -> PCSR:
-    profile = settings.pop("profile", "pcsr")
+    profile = settings.pop("profile", "plain")
     return PCSR(configured(profile, head__num_classes=CLASSES, **settings), world.held, nets, epochs)
 
 
@@ -94,7 +94,7 @@ def test_without_oscillation_the_label_is_the_posterior():
     np.testing.assert_array_equal(partition.target, partition.posterior)
 
 
-@pytest.mark.parametrize("profile", ["pcsr", "pcsr_official"])
+@pytest.mark.parametrize("profile", ["plain", "pcsr_official"])
 @pytest.mark.parametrize("source", ["image", "text", "agreement"])
 def test_three_kinds_over_several_epochs(profile: str, source: str):
     """METHODS 4.8: votes, PCS and threshold of each net, then clean, refinable and ambiguous by the two."""
@@ -216,6 +216,7 @@ def test_all_pairs_may_be_trained_on(world: World):
     "settings",
     [
         {},
+        {"profile": "pcsr"},
         {"profile": "pcsr_official", "head__train_in_warmup": True},
         {"pcs__window": 2, "split__momentum": 0.5, "pcs__source": "agreement", "replace__pool": "queue"},
     ],
@@ -298,6 +299,7 @@ def test_contradictory_switches_are_refused(world: World, settings: dict[str, An
         {"apo__refinable__start_epoch": 1, "head__train_in_warmup": False, "warmup__epochs": 0},
         {"apo__refinable__start_epoch": 0, "apo__refinable__enabled": False, "head__train_in_warmup": False},
         {"replace__pool": "clean_set", "replace__by": "similarity"},
+        {"profile": "pcsr"},
         {"profile": "pcsr_official"},
     ],
 )
