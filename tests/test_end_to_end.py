@@ -31,7 +31,6 @@ SMALL = {
     "model.pooling": "mean",
     "head.num_classes": 20,
     "head.hidden": 32,
-    "warmup.loss": "infonce",
     "warmup.epochs": 2,
     "train.epochs": 2,
     "train.batch_size": 30,
@@ -112,8 +111,9 @@ def check_kinds(history: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_sgr_through_all_three_stages(planted: Path, tmp_path: Path):
-    metrics, history = run(planted, tmp_path, model__head="sgr")
+    metrics, history = run(planted, tmp_path, model__head="sgr", profile="plain")
     check_kinds(history)
     assert metrics["test"]["ensemble"]["rsum"] > 3 * chance()
     check_findings(tmp_path, metrics)

@@ -17,7 +17,7 @@ from rich.console import Console
 from pcsr_fast.data.load import load_dataset
 from pcsr_fast.data.noise import digest, held_images, save_noise
 from pcsr_fast.data.pairs import Dataset
-from pcsr_fast.errors import ConfigError
+from pcsr_fast.errors import ConfigError, UserError
 from pcsr_fast.files import exclusive, write_json, write_text
 from pcsr_fast.machine import machine_facts
 from pcsr_fast.methods.base import IdArray
@@ -38,6 +38,25 @@ def prepare(config: Config) -> tuple[Dataset, IdArray, dict[str, Any]]:
     return dataset, held, facts
 
 
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Turns a failed allocation into an error that says what to make smaller.
+
+    Raises:
+        UserError: there is not enough memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        raise UserError(
+            f"model: does not fit in memory ({str(error) or 'MemoryError'}); "
+            "expected a smaller model.embed_dim, train.batch_size or train.eval_batch_size"
+        ) from error
+
+
+@enough_memory()
 def train(config: Config, *, resume: bool = False, console: Console | None = None) -> tuple[dict[str, Any], Dataset]:
     """Train, test the best checkpoint, write findings and metrics; returns what metrics.json holds, and the data.
 

@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tensorboard.compat.proto.event_pb2
+import tensorboard.compat.proto.event_pb2  # noqa: F401 (imported before the fork, once for all runs)
 import torch
 import torch.utils.tensorboard
 
-import pcsr_fast.commands.train
+import pcsr_fast.commands.train  # noqa: F401
 from pcsr_fast import cli, files
 
 

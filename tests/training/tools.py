@@ -21,7 +21,8 @@ from pcsr_fast.training.trainer import BEST, LAST
 # The profile without measured choices, so that a new choice does not change what these tests look at.
 SMALL = """
 --profile plain
---data.min_word_count 1 --model.head vse --model.pooling mean --model.embed_dim 16 --model.word_dim 8 --head.num_classes 6 --head.hidden 16
+--data.min_word_count 1 --model.head vse --model.pooling mean --model.embed_dim 16
+--model.word_dim 8 --head.num_classes 6 --head.hidden 16
 --warmup.epochs 1 --train.epochs 2 --train.batch_size 40 --train.lr 0.005 --train.device cpu --train.tensorboard false
 --noise.ratio 0.4 --pcs.count_warmup true --pcs.window 6 --pcs.threshold mean --split.momentum 0.5
 --replace.pool queue --replace.queue_size 64 --apo.refinable.start_epoch 1 --apo.ambiguous.start_epoch 1
