@@ -58,7 +58,9 @@ class PairOptimisation:
         if values is None:
             return None
         kept = None if p is None else p.detach()
-        return Losses(options.weight * reduced(values, self.config.loss), values.detach(), kept)
+        used = replaced.similarity.detach() >= self.config.replace.min_cos
+        total = options.weight * reduced(values, self.config.loss)
+        return Losses(total, values.detach(), kept, replaced=(batch.images[used], replaced.ids[used]))
 
     def ambiguous(self, model: RetrievalModel, batch: Batch, visited: Mapping[str, Visited]) -> Losses:
         """Ambiguous pairs: robust losses on the original pair, its own caption being the teacher of its pseudo-class."""

@@ -61,13 +61,17 @@ class Encoded:
 
 @dataclass
 class Losses:
-    """What a step minimises (`total`), what is logged (a loss a pair), and the predictions that a memory may keep."""
+    """What a step minimises (`total`), what is logged (a loss a pair), and the predictions that a memory may keep.
+
+    `replaced` holds the rows of pictures and the ids of the captions they were given in their own one's place.
+    """
 
     total: Tensor
     per_pair: Tensor
     image_probabilities: Tensor | None = None
     text_probabilities: Tensor | None = None
     encoded: Encoded | None = None
+    replaced: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass

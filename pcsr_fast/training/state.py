@@ -35,6 +35,7 @@ class Progress:
         best: entry of the best epoch so far: stage, epoch, rsum.
         sums: running [sum, count] of each kind's loss in the epoch under way.
         split: what the epoch's split pass found, a dict a net.
+        replaced: [captions that truly belonged to the picture they were given to, captions given] in that epoch.
         seconds: training time so far.
         epoch_seconds: of which in the epoch under way.
         stalled: epochs since the best.
@@ -45,6 +46,7 @@ class Progress:
     best: dict[str, Any] | None = None
     sums: dict[str, list[float]] = field(default_factory=dict)
     split: list[dict[str, Any]] | None = None
+    replaced: list[int] = field(default_factory=lambda: [0, 0])
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     stalled: int = 0

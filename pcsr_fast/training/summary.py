@@ -62,6 +62,7 @@ def epoch_line(progress: Progress, rate: float, dev: dict[str, Any]) -> dict[str
         "lr": rate,
         "seconds": progress.epoch_seconds,
         "loss": {name: total / count for name, (total, count) in progress.sums.items() if count},
+        "replaced": {"count": progress.replaced[1], "hits": progress.replaced[0]},
         "dev": dev,
         "split": progress.split,
     }

@@ -219,6 +219,11 @@ class Trainer:
             )
         total[0] += value
         total[1] += len(losses.per_pair)
+        if losses.replaced is not None:
+            images, captions = (one.cpu().numpy() for one in losses.replaced)
+            truth = self.dataset.train.image_of_caption
+            self.progress.replaced[0] += int((truth[captions] == images).sum())
+            self.progress.replaced[1] += len(captions)
 
     def _set_rate(self, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
@@ -249,6 +254,7 @@ class Trainer:
             self._save_best()
         self.observer.epoch(line, progress.best)
         progress.sums, progress.split, progress.epoch_seconds, self.partitions = {}, None, 0.0, None
+        progress.replaced = [0, 0]
         early = bool(train.patience) and progress.stalled >= train.patience
         progress.position = self._after(position, early)
         self.save()
