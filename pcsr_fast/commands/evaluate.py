@@ -15,7 +15,7 @@ from pcsr_fast.files import write_json
 from pcsr_fast.report.tables import retrieval_table
 from pcsr_fast.training.observers import Observer
 from pcsr_fast.training.parse import parse_config
-from pcsr_fast.training.run import prepare
+from pcsr_fast.training.run import enough_memory, prepare
 from pcsr_fast.training.trainer import Trainer
 
 
@@ -40,6 +40,7 @@ class EvaluateOptions:
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+@enough_memory()
 def main(argv: Sequence[str]) -> None:
     """Load, rank, print."""
     options = parse_options(EvaluateOptions, "evaluate", argv, positional=["run"])

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class ForkServer:
-    """Starts `pcsr-fast train`; see fork_server.py."""
+    """Starts `pcsr-fast` commands; see fork_server.py."""
 
     def __init__(self, folder: Path) -> None:
         self.log = folder / "log.txt"

@@ -1,4 +1,4 @@
-"""Runs `pcsr-fast train` in processes forked from one that has imported everything, so that a start costs little.
+"""Runs `pcsr-fast` commands in processes forked from one that has imported everything, so that a start costs little.
 
 Started as a script; a JSON request a line on stdin, a JSON answer a line on stdout:
     {"argv": words, "log": file, "crash": {"write": k, "how": "half" | "after"} or null} -> {"pid": number}
@@ -42,14 +42,14 @@ def crash(write: int, how: str) -> None:
 
 
 def child(request: dict[str, Any]) -> int:
-    """`train` with these words, its output in the log."""
+    """The command, with its output in the log."""
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (1, 2):
         os.dup2(log, stream)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if request["crash"]:
         crash(**request["crash"])
-    code = cli.main(["train", *request["argv"]])
+    code = cli.main(request["argv"])
     sys.stdout.flush()
     sys.stderr.flush()
     return code

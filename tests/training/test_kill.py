@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("forked")
 
 def again(data: Path, folder: Path) -> list[str]:
     """The command that a user gives after a kill: --resume once there is a run."""
-    return words(data, folder, *MORE, *(["--resume"] if (folder / "config.yaml").exists() else []))
+    return ["train", *words(data, folder, *MORE), *(["--resume"] if (folder / "config.yaml").exists() else [])]
 
 
 def check_whole(folder: Path) -> None:
@@ -41,7 +41,7 @@ def parts(folder: Path) -> list[Path]:
 def uninterrupted(tiny: Path, forked: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Outcome and duration of a run that nobody stops."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    pid = forked.start(words(tiny, folder, *MORE))
+    pid = forked.start(again(tiny, folder))
     since = time.monotonic()
     assert forked.wait(pid) == 0, forked.log.read_text()
     seconds = time.monotonic() - since

@@ -313,13 +313,13 @@ def test_second_ctrl_c_stops_at_once(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_to_a_real_process(number: int, tiny: Path, tmp_path: Path, whole: Path, forked: ForkServer) -> None:
     folder = tmp_path / "run"
-    pid = forked.start(words(tiny, folder, "--train.checkpoint_steps", "1"))
+    pid = forked.start(["train", *words(tiny, folder, "--train.checkpoint_steps", "1")])
     patience = time.monotonic() + 60
     while not (folder / LAST).exists() and time.monotonic() < patience:
         time.sleep(0.005)
     os.kill(pid, number)
     assert forked.wait(pid) == 130
     assert "Traceback" not in forked.log.read_text()
-    again = shlex.split(forked.log.read_text().split("go on with: pcsr-fast train ")[1])
+    again = shlex.split(forked.log.read_text().split("go on with: pcsr-fast ")[1])
     assert forked.run(again) == 0
     assert outcome(folder) == outcome(whole)
