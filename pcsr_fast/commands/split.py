@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     _check(options)
     x, y = _embeddings(options.images), _embeddings(options.texts)
     if x.shape != y.shape:
-        raise DataError(f"{options.texts}: shape {y.shape}, expected that of {options.images}, {x.shape}")
+        raise DataError(f"{options.texts}: shape {tuple(y.shape)}, expected that of {options.images}, {tuple(x.shape)}")
     if len(x) < 2:
         raise DataError(f"{options.images}: has {len(x)} rows, expected at least 2")
     groups = None if options.groups is None else _groups(options.groups, len(x))
@@ -61,7 +61,8 @@ def main(argv: Sequence[str]) -> None:
     sure = confidence(result.losses.float().numpy(), options.split)
     _write(options.output, sure.posterior, sure.losses, sure.clean)
     wrong = int((~sure.clean).sum())
-    Console().print(f"{wrong} of {len(x)} pairs look wrong; {options.output}", highlight=False, markup=False)
+    text = f"{wrong} of {len(x)} pairs look wrong; {options.output}"
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _check(options: SplitOptions) -> None:

@@ -42,7 +42,7 @@ class PairOptimisation:
         S = model.similarity(encoded.images, encoded.texts)
         groups = positive_groups(batch, c.loss)
         values = pair_loss(options.loss, S, batch.target, c.loss, q=options.q, official="row", groups=groups)
-        losses = Losses(reduced(values, c.loss), values.detach(), encoded=encoded)
+        losses = Losses(reduced(values, c.loss), values.detach(), encoded=detached(encoded))
         if c.head.enabled:
             extra, losses.image_probabilities, losses.text_probabilities = pseudo_classification(model, encoded, c.head)
             losses.total = losses.total + extra

@@ -54,7 +54,8 @@ class SplitConfig:
 
     Attributes:
         mixture: `gaussian` or `beta`.
-        init: start of the mixture: `quantile` (deterministic) or `kmeans` (as scikit-learn).
+        init: start of the Gaussian mixture: `quantile` (deterministic) or `kmeans` (as scikit-learn); the beta mixture
+            has one fixed start.
         p_threshold: a pair is clean when its posterior is above this.
         min_noisy_frac: this share is always called noisy, even if every posterior is high.
         loader: order of the pairs in the split pass: `shuffled` (seeded) or `sequential`.

@@ -53,18 +53,19 @@ class Consistency:
     ) -> npt.NDArray[np.bool_]:
         """Mask (N,) of the noisy pairs whose PCS is above the threshold; `passed` of `total` epochs are over."""
         options = self.options
-        if not options.enabled or not noisy.any():
-            return noisy.copy()
         target = target_share(passed, total, options.share_min, options.share_max)
         scores = torch.from_numpy(pcs)
         if options.threshold == "controller":
+            # It looks at all pairs, so it moves whether or not any is noisy.
             start = float(scores.mean()) if epoch == 0 else self.threshold
             self.threshold = controller_update(start, scores, target)
-        elif options.threshold == "quantile":
+        if not options.enabled or not noisy.any():
+            return noisy.copy()
+        if options.threshold == "quantile":
             self.threshold = pcs_threshold_quantile(scores, torch.from_numpy(noisy), target)
         elif options.threshold == "mean":
             self.threshold = float(pcs[noisy].mean())
-        else:
+        elif options.threshold == "gmm":
             return self._by_mixture(pcs, noisy)
         return noisy & (pcs.astype(np.float64) > self.threshold)
 

@@ -53,11 +53,11 @@ def reduced(per_pair: Tensor, options: LossConfig) -> Tensor:
     return per_pair.sum() if options.reduction == "sum" else per_pair.mean()
 
 
-def warmup_terms(S: Tensor, groups: Tensor | None, warmup: WarmupConfig, margin: float) -> tuple[Tensor, Tensor]:
-    """The warm-up loss: (scalar to minimise, per-pair values)."""
+def warmup_terms(S: Tensor, groups: Tensor | None, warmup: WarmupConfig, options: LossConfig) -> tuple[Tensor, Tensor]:
+    """The warm-up loss: (scalar to minimise, per-pair values); contrastive losses are means, as published."""
     if warmup.loss == "triplet_mean":
-        values = triplet_loss_from_scores(S, margin=margin, negatives="mean", groups=groups, reduction="none")
-        return values.sum(), values
+        values = triplet_loss_from_scores(S, margin=options.margin, negatives="mean", groups=groups, reduction="none")
+        return reduced(values, options), values
     kind = "infonce" if warmup.loss == "select" else warmup.loss
     values = contrastive_loss_from_scores(
         S, kind=kind, temperature=warmup.temperature, q=warmup.q, groups=groups, reduction="none"
@@ -97,7 +97,7 @@ def warmup_losses(
     """A whole warm-up step; `head` adds the pseudo-classification terms, or only its predictions when it is not trained."""
     encoded = encode(model, batch)
     S = model.similarity(encoded.images, encoded.texts)
-    total, values = warmup_terms(S, positive_groups(batch, options), warmup, options.margin)
+    total, values = warmup_terms(S, positive_groups(batch, options), warmup, options)
     if head is None:
         return Losses(total, values.detach(), encoded=encoded)
     if head.train_in_warmup:
@@ -108,9 +108,9 @@ def warmup_losses(
     return Losses(total, values.detach(), image_p, text_p, encoded)
 
 
-def select_texts(texts: TextFeatures, index: Tensor, lengths: Tensor, width: int) -> TextFeatures:
-    """Published form of text replacement (METHODS 4.6 #8): the chosen word sequences, squeezed or padded to `width` words
-    while the replaced captions' `lengths` are kept."""
+def select_texts(texts: TextFeatures, index: Tensor, width: int) -> TextFeatures:
+    """Published form of text replacement (METHODS 4.6 #8): the chosen word sequences, as padded in their batch, squeezed or
+    padded to `width` words, while their lengths stay those of the chosen captions (at most `width`)."""
     values = texts.values[index]
     longest = values.shape[1]
     if longest > width:
@@ -118,4 +118,4 @@ def select_texts(texts: TextFeatures, index: Tensor, lengths: Tensor, width: int
     else:
         left = (width - longest) // 2
         values = F.pad(values, (0, 0, left, width - longest - left))
-    return TextFeatures(values, lengths)
+    return TextFeatures(values, texts.lengths[index].clamp(max=width))

@@ -119,7 +119,7 @@ class TextReplacement:
                 raise ValueError("text replacement: by prediction needs predictions")
             index, similarity = match_texts(probabilities, model.image_logits(source.images).softmax(1))
         if self.options.resample == "official" and source.texts.values.dim() == 3:
-            texts = select_texts(source.texts, index, batch.lengths, batch.words.shape[1])
+            texts = select_texts(source.texts, index, batch.words.shape[1])
         else:
             texts = source.texts.select(index)
         return Replaced(texts, similarity, clean.batch.ids[index])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pcsr_fast.errors import UserError
 from pcsr_fast.methods.base import FloatArray
 from pcsr_fast.methods.config import SplitConfig
 from pcsr_fast.ops import MixtureWarning, fit_mixture, minmax
@@ -31,7 +32,9 @@ def low_posterior(values: FloatArray, options: SplitConfig) -> tuple[FloatArray,
     with warnings.catch_warnings():
         # One component explaining all is an answer here, and the report shows the separation; it is no reason to stop.
         warnings.simplefilter("ignore", MixtureWarning)
-        mixture = fit_mixture(torch.from_numpy(values), options.mixture, init=options.init)
+        x = torch.from_numpy(values)
+        gaussian = options.mixture == "gaussian"
+        mixture = fit_mixture(x, init=options.init) if gaussian else fit_mixture(x, options.mixture)
     posterior = mixture.posterior(monotone=options.monotone)
     summary: dict[str, object] = {
         "means": mixture.means.tolist(),
@@ -47,7 +50,15 @@ def confidence(losses: FloatArray, options: SplitConfig) -> Confidence:
 
     Where every posterior is above the threshold, the share `min_noisy_frac` with the smallest is called noisy all the
     same (METHODS 2.3 step 4, G20).
+
+    Raises:
+        UserError: a loss is NaN or infinite.
     """
+    if not np.isfinite(losses).all():
+        row = int(np.flatnonzero(~np.isfinite(losses))[0])
+        raise UserError(
+            f"split: the loss of pair {row} is {losses[row]}, expected finite numbers (a smaller train.lr?)"
+        )
     normalised = minmax(torch.from_numpy(losses)).numpy().astype(np.float32)
     posterior, mixture = low_posterior(normalised, options)
     threshold = options.p_threshold

@@ -139,7 +139,13 @@ def _start(plan: Plan, run: Run) -> subprocess.Popen[bytes]:
     folder = make_folder(plan.output / run.name)
     words = [*_words(plan, run), *(["--resume"] if (folder / LAST).exists() else [])]
     threads = str(max(1, (os.cpu_count() or 1) // plan.jobs))
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "OMP_NUM_THREADS": threads, "COLUMNS": "160", "TERM": "dumb"}
+    environment = {
+        "OMP_WAIT_POLICY": "passive",
+        **os.environ,
+        "OMP_NUM_THREADS": threads,
+        "COLUMNS": "160",
+        "TERM": "dumb",
+    }
     with _log(plan, run).open("ab") as log:
         command = [sys.executable, "-m", "pcsr_fast", "train", *words]
         return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)

@@ -76,8 +76,7 @@ class SplitPass:
         image_p: FloatArray | None = None
         text_p: FloatArray | None = None
         for number, order in enumerate(orders):
-            for span in _spans(len(order), self.size):
-                ids = order[span]
+            for ids in np.array_split(order, self._blocks(len(order))):
                 encoded = self._encoded(model, ids, whole)
                 losses[ids] += self._losses(model, encoded, ids)
                 if predictions and number == 0:
@@ -92,6 +91,11 @@ class SplitPass:
             statistics.image_embeddings = whole.images.float().cpu().numpy()
             statistics.text_embeddings = whole.texts.values.float().cpu().numpy()
         return statistics
+
+    def _blocks(self, count: int) -> int:
+        """Nearly equal blocks: the mean divides by the block, so pairs of a short last one would look clean."""
+        blocks = -(-count // self.size)
+        return blocks if count // blocks >= 2 else max(1, count // 2)
 
     def _encode_whole(self, model: RetrievalModel) -> Encoded:
         rows = np.arange(self.pairs.num_images, dtype=np.int64)

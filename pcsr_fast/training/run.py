@@ -76,7 +76,7 @@ def train(config: Config, *, resume: bool = False, console: Console | None = Non
         if (folder / LAST).exists():
             trainer.resume()
         elif resume:
-            console.print(f"{folder}: no checkpoint yet, training starts from the beginning", markup=False)
+            console.print(f"{folder}: no checkpoint yet, training starts anew", markup=False, soft_wrap=True)
         _write_inputs(folder, config, dataset, held, noise)
         done = len(trainer.progress.history)
         try:

@@ -63,7 +63,7 @@ def best(query: Tensor, keys: Tensor) -> tuple[list[int], Tensor]:
     index, value = [], []
     for row in query:
         cosines = [cosine(row, key) for key in keys]
-        numbers = [float(one) for one in cosines]
+        numbers = [float(one.detach()) for one in cosines]
         index.append(numbers.index(max(numbers)))
         value.append(cosines[index[-1]])
     return index, torch.stack(value)

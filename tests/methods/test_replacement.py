@@ -72,8 +72,9 @@ def replaced_triplet(
 ) -> Tensor:
     """Triplet of NOISY with their new captions `chosen`, vouched for by `value`."""
     y = value.detach() if options.detach_margin else value
-    y = torch.stack([one if float(one) >= options.min_cos else one * 0 for one in y])
-    rows = [i for i in range(len(NOISY)) if options.below == "margin0" or float(value[i]) >= options.min_cos]
+    sure = [one >= options.min_cos for one in value.tolist()]
+    y = torch.stack([one if kept else one * 0 for one, kept in zip(y, sure, strict=True)])
+    rows = [i for i in range(len(NOISY)) if options.below == "margin0" or sure[i]]
     texts = world.texts(model, chosen) if texts is None else texts
     S = model.similarity(pictures(model, world, [NOISY[i] for i in rows]), texts.select(torch.tensor(rows)))
     groups = torch.tensor(chosen)[rows] if options.mask_equal else None
@@ -149,7 +150,7 @@ def test_a_contrastive_loss_is_weighted_with_the_similarity(world: World, same_g
         **STAGES,
     )
     found = refinable(ready(world, config), model, world)
-    rows = [i for i in range(len(NOISY)) if below == "margin0" or float(value[i]) >= limit]
+    rows = [i for i, one in enumerate(value.tolist()) if below == "margin0" or one >= limit]
     y = torch.where(value >= limit, value, 0).detach().clamp(0, 1)[rows]
     texts = world.texts(model, [chosen[i] for i in rows])
     S = model.similarity(pictures(model, world, [NOISY[i] for i in rows]), texts)
