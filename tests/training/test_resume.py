@@ -266,7 +266,7 @@ def test_killed_before_the_first_checkpoint(
     for path in left:
         path.write_bytes(b"half")
     train(configured(tiny, folder), resume=resume, console=console)
-    assert ("no checkpoint yet, training starts from the beginning" in console.file.getvalue()) == resume  # type: ignore[attr-defined]
+    assert ("no checkpoint yet, training starts anew" in console.file.getvalue()) == resume  # type: ignore[attr-defined]
     assert not any(path.exists() for path in left)
     assert outcome(folder) == outcome(whole)
 
