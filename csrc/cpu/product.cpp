@@ -1,0 +1,142 @@
+#include "product.h"
+
+#include "simd.h"
+
+namespace pcsr::PCSR_ISA {
+namespace {
+
+// A tile of the product lives in registers: rows x vectors accumulators, one vector of columns each, one broadcast.
+constexpr int tile_vectors = 2;
+constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 14 : 6;
+constexpr std::int64_t pack_depth = 64;
+constexpr int chains = 8;
+
+PCSR_INLINE float widen(std::uint16_t half) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+PCSR_INLINE float widen(float value) {
+    return value;
+}
+PCSR_INLINE double widen(double value) {
+    return value;
+}
+
+// As the vectors do: fused where the machine can. Left to itself the compiler splits scalar chains.
+PCSR_INLINE float multiply_add(float a, float b, float sum) {
+#ifdef __FMA__
+    return __builtin_fmaf(a, b, sum);
+#else
+    return a * b + sum;
+#endif
+}
+PCSR_INLINE double multiply_add(double a, double b, double sum) {
+#ifdef __FMA__
+    return __builtin_fma(a, b, sum);
+#else
+    return a * b + sum;
+#endif
+}
+
+template <typename T, typename S>
+void pack_from(const S* data, const Matrix& from, std::int64_t first, std::int64_t count, int panel, T* out) {
+    for (std::int64_t done = 0; done < count; done += panel, out += panel * from.width) {
+        const std::int64_t rows = count - done < panel ? count - done : panel;
+        const S* source = data + (first + done) * from.stride;
+        for (std::int64_t start = 0; start < from.width; start += pack_depth) {
+            const std::int64_t end = start + pack_depth < from.width ? start + pack_depth : from.width;
+            for (std::int64_t row = 0; row < panel; ++row) {
+                for (std::int64_t k = start; k < end; ++k) {
+                    out[k * panel + row] = row < rows ? static_cast<T>(widen(source[row * from.stride + k])) : T(0);
+                }
+            }
+        }
+    }
+}
+
+template <typename T> void pack(const Matrix& from, std::int64_t first, std::int64_t count, int panel, T* out) {
+    switch (from.type) {
+    case Type::f32:
+        return pack_from(static_cast<const float*>(from.data), from, first, count, panel, out);
+    case Type::f64:
+        return pack_from(static_cast<const double*>(from.data), from, first, count, panel, out);
+    case Type::bf16:
+        return pack_from(static_cast<const std::uint16_t*>(from.data), from, first, count, panel, out);
+    }
+}
+
+template <typename T>
+void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
+              std::int64_t stride) {
+    constexpr int step = lanes<T>;
+    for (std::int64_t panel = 0; panel < row_panels; ++panel) {
+        const T* a = rows + panel * tile_rows * width;
+        const T* b = columns;
+        Vec<T> sums[tile_rows][tile_vectors] = {};
+        for (std::int64_t k = 0; k < width; ++k, a += tile_rows, b += tile_vectors * step) {
+            const Vec<T> b0 = load(b), b1 = load(b + step);
+#pragma GCC unroll 14
+            for (int row = 0; row < tile_rows; ++row) {
+                const Vec<T> x = broadcast(a[row]);
+                sums[row][0] += x * b0;
+                sums[row][1] += x * b1;
+            }
+        }
+        T* to = scores + panel * tile_rows * stride;
+#pragma GCC unroll 14
+        for (int row = 0; row < tile_rows; ++row) {
+            store(to + row * stride, sums[row][0]);
+            store(to + row * stride + step, sums[row][1]);
+        }
+    }
+}
+
+template <typename T, typename S>
+void dots_from(const S* x, const S* y, const Matrix& shape, const std::int64_t* columns, std::int64_t count, T* out) {
+    for (std::int64_t done = 0; done < count; done += chains) {
+        const S* rows[chains];
+        for (int chain = 0; chain < chains; ++chain) {
+            rows[chain] = y + columns[done + chain < count ? done + chain : count - 1] * shape.stride;
+        }
+        T sums[chains] = {};
+        for (std::int64_t k = 0; k < shape.width; ++k) {
+            const T value = static_cast<T>(widen(x[k]));
+#pragma GCC unroll 8
+            for (int chain = 0; chain < chains; ++chain) {
+                sums[chain] = multiply_add(value, static_cast<T>(widen(rows[chain][k])), sums[chain]);
+            }
+        }
+        for (int chain = 0; chain < chains && done + chain < count; ++chain) {
+            out[done + chain] = sums[chain];
+        }
+    }
+}
+
+template <typename T>
+void dots(const Matrix& x, std::int64_t row, const Matrix& y, const std::int64_t* columns, std::int64_t count, T* out) {
+    const std::int64_t offset = row * x.stride;
+    switch (x.type) {
+    case Type::f32:
+        return dots_from(static_cast<const float*>(x.data) + offset, static_cast<const float*>(y.data), y, columns,
+                         count, out);
+    case Type::f64:
+        return dots_from(static_cast<const double*>(x.data) + offset, static_cast<const double*>(y.data), y, columns,
+                         count, out);
+    case Type::bf16:
+        return dots_from(static_cast<const std::uint16_t*>(x.data) + offset, static_cast<const std::uint16_t*>(y.data),
+                         y, columns, count, out);
+    }
+}
+
+template <typename T> constexpr ProductKernels<T> table() {
+    return {tile_rows, tile_vectors * lanes<T>, pack<T>, multiply<T>, dots<T>};
+}
+
+} // namespace
+
+extern constexpr ProductKernels<float> products_f32 = table<float>();
+extern constexpr ProductKernels<double> products_f64 = table<double>();
+
+} // namespace pcsr::PCSR_ISA

@@ -1,0 +1,1 @@
+"""The "cpu" backend: calls of the native kernels, one file an op."""
