@@ -1,7 +1,6 @@
 // The one pybind11 file: everything Python sees of the native core.
+#include "bindings.h"
 #include "cpu/dispatch.h"
-
-#include <pybind11/pybind11.h>
 
 #include <string>
 
@@ -55,4 +54,6 @@ PYBIND11_MODULE(_native, m) {
           "Threads a parallel region would use: torch's setting, as the OpenMP runtime is shared.");
     m.def("build_info", &build_info,
           "Compiler, build type, sanitizer and OpenMP version (yyyymm, or None) of this build.");
+    bind_mixture(m);
+    bind_scores(m);
 }

@@ -56,7 +56,7 @@ void pack_from(const S* data, const Matrix& from, std::int64_t first, std::int64
     }
 }
 
-template <typename T> void pack(const Matrix& from, std::int64_t first, std::int64_t count, int panel, T* out) {
+template <typename T, int panel> void pack(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
     switch (from.type) {
     case Type::f32:
         return pack_from(static_cast<const float*>(from.data), from, first, count, panel, out);
@@ -93,19 +93,23 @@ void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int
     }
 }
 
+// Several pairs at once: one chain of sums alone would wait for itself.
 template <typename T, typename S>
-void dots_from(const S* x, const S* y, const Matrix& shape, const std::int64_t* columns, std::int64_t count, T* out) {
+void dots_from(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std::int64_t* columns,
+               std::int64_t count, T* out) {
     for (std::int64_t done = 0; done < count; done += chains) {
-        const S* rows[chains];
+        const S *left[chains], *right[chains];
         for (int chain = 0; chain < chains; ++chain) {
-            rows[chain] = y + columns[done + chain < count ? done + chain : count - 1] * shape.stride;
+            const std::int64_t pair = done + chain < count ? done + chain : count - 1;
+            left[chain] = static_cast<const S*>(x.data) + rows[pair] * x.stride;
+            right[chain] = static_cast<const S*>(y.data) + columns[pair] * y.stride;
         }
         T sums[chains] = {};
-        for (std::int64_t k = 0; k < shape.width; ++k) {
-            const T value = static_cast<T>(widen(x[k]));
+        for (std::int64_t k = 0; k < x.width; ++k) {
 #pragma GCC unroll 8
             for (int chain = 0; chain < chains; ++chain) {
-                sums[chain] = multiply_add(value, static_cast<T>(widen(rows[chain][k])), sums[chain]);
+                sums[chain] = multiply_add(static_cast<T>(widen(left[chain][k])),
+                                           static_cast<T>(widen(right[chain][k])), sums[chain]);
             }
         }
         for (int chain = 0; chain < chains && done + chain < count; ++chain) {
@@ -115,28 +119,28 @@ void dots_from(const S* x, const S* y, const Matrix& shape, const std::int64_t* 
 }
 
 template <typename T>
-void dots(const Matrix& x, std::int64_t row, const Matrix& y, const std::int64_t* columns, std::int64_t count, T* out) {
-    const std::int64_t offset = row * x.stride;
+void dots(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std::int64_t* columns, std::int64_t count,
+          T* out) {
     switch (x.type) {
     case Type::f32:
-        return dots_from(static_cast<const float*>(x.data) + offset, static_cast<const float*>(y.data), y, columns,
-                         count, out);
+        return dots_from<T, float>(x, rows, y, columns, count, out);
     case Type::f64:
-        return dots_from(static_cast<const double*>(x.data) + offset, static_cast<const double*>(y.data), y, columns,
-                         count, out);
+        return dots_from<T, double>(x, rows, y, columns, count, out);
     case Type::bf16:
-        return dots_from(static_cast<const std::uint16_t*>(x.data) + offset, static_cast<const std::uint16_t*>(y.data),
-                         y, columns, count, out);
+        return dots_from<T, std::uint16_t>(x, rows, y, columns, count, out);
     }
 }
 
 template <typename T> constexpr ProductKernels<T> table() {
-    return {tile_rows, tile_vectors * lanes<T>, pack<T>, multiply<T>, dots<T>};
+    constexpr int panel_columns = tile_vectors * lanes<T>;
+    return {tile_rows, panel_columns, 1, 0, pack<T, tile_rows>, pack<T, panel_columns>, multiply<T>};
 }
 
 } // namespace
 
 extern constexpr ProductKernels<float> products_f32 = table<float>();
 extern constexpr ProductKernels<double> products_f64 = table<double>();
+extern constexpr DotKernels<float> dots_f32 = {dots<float>};
+extern constexpr DotKernels<double> dots_f64 = {dots<double>};
 
 } // namespace pcsr::PCSR_ISA

@@ -6,22 +6,30 @@
 
 namespace pcsr {
 
-// Every score is one chain of products and sums over the width in rising order, whatever its place in a block: the same
-// bits for any blocking, and from `dots` too.
-template <typename T> struct ProductKernels {
+// Blocks of scores T from packed inputs P. In T itself every score is one chain of products and sums over the width in
+// rising order, whatever its place in a block: the same bits for any blocking, and from `dots` too.
+template <typename T, typename P = T> struct ProductKernels {
     int panel_rows;
     int panel_columns;
-    // Rows first..first+count of a matrix as panels of `panel` rows: out[row / panel][k][row % panel], zeros beyond.
-    void (*pack)(const Matrix& from, std::int64_t first, std::int64_t count, int panel, T* out);
+    int depth_step; // packed inputs are padded to a multiple of this
+    int row_gap;    // and rows lie this much further apart
+    // Rows first..first+count of a matrix as panels of panel_rows (panel_columns), zeros beyond.
+    void (*pack_rows)(const Matrix& from, std::int64_t first, std::int64_t count, P* out);
+    void (*pack_columns)(const Matrix& from, std::int64_t first, std::int64_t count, P* out);
     // scores[row][column] of `row_panels` panels of rows and one of columns; `stride` from one row to the next.
-    void (*multiply)(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
+    void (*multiply)(const P* rows, std::int64_t row_panels, const P* columns, std::int64_t width, T* scores,
                      std::int64_t stride);
-    // out[n] = x[row] . y[columns[n]], n < count.
-    void (*dots)(const Matrix& x, std::int64_t row, const Matrix& y, const std::int64_t* columns, std::int64_t count,
-                 T* out);
+};
+
+template <typename T> struct DotKernels {
+    // out[n] = x[rows[n]] . y[columns[n]], n < count.
+    void (*dots)(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std::int64_t* columns,
+                 std::int64_t count, T* out);
 };
 
 } // namespace pcsr
 
 PCSR_DECLARE_TABLE(ProductKernels<float>, products_f32)
 PCSR_DECLARE_TABLE(ProductKernels<double>, products_f64)
+PCSR_DECLARE_TABLE(DotKernels<float>, dots_f32)
+PCSR_DECLARE_TABLE(DotKernels<double>, dots_f64)

@@ -12,35 +12,47 @@ from torch import Tensor
 
 from pcsr_fast import backends
 from pcsr_fast.ops import _dispatch, lean
+from pcsr_fast.ops._dispatch import at_precision
+from pcsr_fast.ops.cpu import triplet as cpu
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.triplet import TripletParts, triplet_parts
 from pcsr_fast.reference.triplet_gradient import hardest_margin_gradient, score_gradients
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]
 OPTIONS = "Tensor margin, str margin_mode, str negatives, Tensor? groups, str backend"
+EMBEDDED = OPTIONS.replace("str backend", "str precision, str backend")
 RESULT = "(Tensor row, Tensor column, Tensor row_index, Tensor column_index)"
 
 
 def _reference(
-    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None
+    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None, precision: str
 ) -> TripletParts:
-    dtype = compute_dtype(x.dtype)
-    return triplet_parts(x.to(dtype) @ y.to(dtype).T, margin, margin_mode, negatives, groups)
+    x, y = at_precision(x, precision), at_precision(y, precision)
+    return triplet_parts(x @ y.T, margin, margin_mode, negatives, groups)
 
 
 backends.register("triplet_loss", "reference", _reference)
 backends.register("triplet_loss", "torch", lean.triplet, lean.supports_triplet)
+backends.register("triplet_loss", "cpu", cpu.triplet, cpu.supports_triplet)
 backends.register("triplet_loss_from_scores", "reference", triplet_parts)
 backends.register("triplet_loss_from_scores", "torch", lean.triplet_from_scores, lean.supports_triplet)
 
 
-@torch.library.custom_op("pcsr_fast::triplet", mutates_args=(), schema=f"(Tensor x, Tensor y, {OPTIONS}) -> {RESULT}")
+@torch.library.custom_op("pcsr_fast::triplet", mutates_args=(), schema=f"(Tensor x, Tensor y, {EMBEDDED}) -> {RESULT}")
 def triplet_op(
-    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None, backend: str
+    x: Tensor,
+    y: Tensor,
+    margin: Tensor,
+    margin_mode: str,
+    negatives: str,
+    groups: Tensor | None,
+    precision: str,
+    backend: str,
 ) -> Parts:
-    options = {"margin": margin, "margin_mode": margin_mode, "negatives": negatives, "groups": groups}
-    parts = _dispatch.run("triplet_loss", backend, (x, y), options, x, y, margin, margin_mode, negatives, groups)
-    return tuple(parts)
+    names = ("margin", "margin_mode", "negatives", "groups", "precision")
+    values = (margin, margin_mode, negatives, groups, precision)
+    options = dict(zip(names, values, strict=True))
+    return tuple(_dispatch.run("triplet_loss", backend, (x, y), options, x, y, *values))
 
 
 @torch.library.custom_op(
@@ -62,7 +74,7 @@ def _fake(like: Tensor, negatives: str) -> Parts:
 
 
 @triplet_op.register_fake
-def _(x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Any, backend: str) -> Parts:
+def _(x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, *_: Any) -> Parts:
     return _fake(x, negatives)
 
 
@@ -72,8 +84,14 @@ def _(scores: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: 
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
-    *scored, margin, ctx.margin_mode, ctx.negatives, groups, _ = inputs
-    ctx.save_for_backward(*scored, margin, groups, *output)
+    x, y, margin, ctx.margin_mode, ctx.negatives, groups, _, _ = inputs
+    ctx.save_for_backward(x, y, margin, groups, *output)
+    ctx.mark_non_differentiable(output[2], output[3])
+
+
+def _setup_context_from_scores(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
+    scores, margin, ctx.margin_mode, ctx.negatives, groups, _ = inputs
+    ctx.save_for_backward(scores, margin, groups, *output)
     ctx.mark_non_differentiable(output[2], output[3])
 
 
@@ -106,7 +124,7 @@ def _backward(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Ten
         options = (margin, ctx.margin_mode, ctx.negatives, groups)
         dS, dm = score_gradients(by_row, by_column, wide_x @ wide_y.T, *options)
         dx, dy = (dS @ wide_y).to(x.dtype), (dS.T @ wide_x).to(y.dtype)
-    return dx, dy, dm, None, None, None, None
+    return dx, dy, dm, None, None, None, None, None
 
 
 def _backward_from_scores(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
@@ -122,4 +140,4 @@ def _backward_from_scores(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) 
 
 
 triplet_op.register_autograd(_backward, setup_context=_setup_context)
-triplet_from_scores_op.register_autograd(_backward_from_scores, setup_context=_setup_context)
+triplet_from_scores_op.register_autograd(_backward_from_scores, setup_context=_setup_context_from_scores)

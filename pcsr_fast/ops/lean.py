@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.reference.hardest import HardestNegatives
 from pcsr_fast.reference.hinge import margin_matrices
 from pcsr_fast.reference.negatives import Groups, negative_mask, split_groups
@@ -56,19 +57,17 @@ def _parts(
     return TripletParts(row, column, found.row_indices, found.column_indices)
 
 
-def hardest_negatives(x: Tensor, y: Tensor, groups: Groups) -> HardestNegatives:
+def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> HardestNegatives:
     """As the reference, by blocks."""
-    dtype = compute_dtype(x.dtype)
-    x, columns = x.to(dtype), y.to(dtype).T
+    x, columns = at_precision(x, precision), at_precision(y, precision).T
     return _search(lambda block: x[block] @ columns, x, x.shape[0], columns.shape[1], groups)
 
 
 def triplet(
-    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None
+    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None, precision: str
 ) -> TripletParts:
     """Both parts of the loss of x y^T, by blocks."""
-    dtype = compute_dtype(x.dtype)
-    x, y = x.to(dtype), y.to(dtype)
+    x, y = at_precision(x, precision), at_precision(y, precision)
     return _parts(lambda block: x[block] @ y.T, (x * y).sum(1), margin, margin_mode, groups)
 
 

@@ -9,14 +9,23 @@ from torch import Tensor
 
 from pcsr_fast import backends
 from pcsr_fast.ops import _checks, _dispatch, lean
+from pcsr_fast.ops._dispatch import PRECISIONS, at_precision
+from pcsr_fast.ops.cpu import search as cpu
+from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.reference import hardest, ranks
 from pcsr_fast.reference.hardest import HardestNegatives
 from pcsr_fast.reference.negatives import Groups, split_groups
 from pcsr_fast.reference.ranks import TIES, RetrievalRanks
 from pcsr_fast.reference.reduction import compute_dtype
 
-backends.register("hardest_negatives", "reference", hardest.hardest_negatives)
+
+def _reference_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> HardestNegatives:
+    return hardest.hardest_negatives(at_precision(x, precision), at_precision(y, precision), groups)
+
+
+backends.register("hardest_negatives", "reference", _reference_negatives)
 backends.register("hardest_negatives", "torch", lean.hardest_negatives)
+backends.register("hardest_negatives", "cpu", cpu.hardest_negatives, supports)
 backends.register("retrieval_ranks", "reference", ranks.retrieval_ranks)
 backends.register("retrieval_ranks_from_scores", "reference", ranks.retrieval_ranks_from_scores)
 
@@ -35,15 +44,19 @@ def _check_range(op: str, image_of_text: Tensor, images: int) -> None:
 @torch.library.custom_op(
     "pcsr_fast::hardest_negatives",
     mutates_args=(),
-    schema="(Tensor x, Tensor y, Tensor? groups_x, Tensor? groups_y, str backend) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema="(Tensor x, Tensor y, Tensor? groups_x, Tensor? groups_y, str precision, str backend)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
 )
-def _hardest_negatives(x: Tensor, y: Tensor, groups_x: Tensor | None, groups_y: Tensor | None, backend: str) -> Four:
+def _hardest_negatives(
+    x: Tensor, y: Tensor, groups_x: Tensor | None, groups_y: Tensor | None, precision: str, backend: str
+) -> Four:
     groups = None if groups_x is None or groups_y is None else (groups_x, groups_y)
-    return tuple(_dispatch.run("hardest_negatives", backend, (x, y), {"groups": groups}, x, y, groups))
+    options = {"groups": groups, "precision": precision}
+    return tuple(_dispatch.run("hardest_negatives", backend, (x, y), options, x, y, groups, precision))
 
 
 @_hardest_negatives.register_fake
-def _(x: Tensor, y: Tensor, groups_x: Any, groups_y: Any, backend: str) -> Four:
+def _(x: Tensor, y: Tensor, *_: Any) -> Four:
     dtype = compute_dtype(x.dtype)
     values = x.new_empty((x.shape[0],), dtype=dtype), x.new_empty((y.shape[0],), dtype=dtype)
     indices = tuple(torch.empty_like(value, dtype=torch.int64) for value in values)
@@ -82,12 +95,14 @@ def _(scores: Tensor, image_of_text: Tensor, ties: str, backend: str) -> tuple[T
     return scores.new_empty((rows,), dtype=torch.int64), scores.new_empty((columns,), dtype=torch.int64)
 
 
-def hardest_negatives(x: Tensor, y: Tensor, groups: Groups = None, *, backend: str | None = None) -> HardestNegatives:
+def hardest_negatives(
+    x: Tensor, y: Tensor, groups: Groups = None, *, precision: str = "exact", backend: str | None = None
+) -> HardestNegatives:
     """The largest score of another id per row and per column of S = x y^T, x (N, D), y (M, D).
 
     `groups`: ids (N,) of both sides where N = M, or a pair ((N,), (M,)) of integer tensors; None masks the diagonal and
     needs N = M. Values are at least float32, indices int64; -inf and -1 where there is no negative; among equals the
-    lowest index. Not differentiable.
+    lowest index. `precision` is as for `triplet_loss`. Not differentiable.
 
     Raises:
         TypeError, ValueError: an argument of the wrong kind. BackendError: `backend` cannot run it.
@@ -96,8 +111,9 @@ def hardest_negatives(x: Tensor, y: Tensor, groups: Groups = None, *, backend: s
     """
     _checks.check_embeddings("hardest_negatives", x, y, paired=False)
     _checks.check_groups("hardest_negatives", groups, x.shape[0], y.shape[0], x)
+    _checks.check_choice("hardest_negatives", "precision", precision, PRECISIONS)
     pair = split_groups(groups) or (None, None)
-    return HardestNegatives(*_hardest_negatives(x.detach(), y.detach(), *pair, backend or ""))
+    return HardestNegatives(*_hardest_negatives(x.detach(), y.detach(), *pair, precision, backend or ""))
 
 
 def _check_images(op: str, image_of_text: Tensor, texts: int, like: Tensor, ties: str) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from pcsr_fast.ops import _checks
+from pcsr_fast.ops._dispatch import PRECISIONS
 from pcsr_fast.ops._triplet_op import triplet_from_scores_op, triplet_op
 from pcsr_fast.reference.reduction import reduce_losses
 from pcsr_fast.reference.selection import parse_negatives
@@ -32,6 +33,7 @@ def triplet_loss(
     negatives: str = "hardest",
     groups: Tensor | None = None,
     reduction: str = "mean",
+    precision: str = "exact",
     backend: str | None = None,
 ) -> Tensor:
     """Hinge triplet loss of S = x y^T: l_i = reduce_j [m + S_ij - S_ii]+ + reduce_k [m + S_ki - S_ii]+.
@@ -45,6 +47,8 @@ def triplet_loss(
             the min(k, available) largest hinges). Among equals the lowest index.
         groups: (B,) integers; pairs with equal ids are no negatives of each other. None: only the pair itself is none.
         reduction: mean, sum or none (per-sample (B,)). A sample without a negative has loss 0.
+        precision: of the scores. exact: float32 (float64 for such inputs); bf16: inputs rounded to bfloat16; screened:
+            what bfloat16 cannot rule out is computed exactly, so that the answer is that of exact to the bit.
         backend: see `pcsr_fast.backends`.
 
     Returns:
@@ -57,7 +61,8 @@ def triplet_loss(
     """
     _checks.check_embeddings("triplet_loss", x, y)
     m = _checked("triplet_loss", x, margin, margin_mode, negatives, groups, reduction)
-    row, column, _, _ = triplet_op(x, y, m, margin_mode, negatives, groups, backend or "")
+    _checks.check_choice("triplet_loss", "precision", precision, PRECISIONS)
+    row, column, _, _ = triplet_op(x, y, m, margin_mode, negatives, groups, precision, backend or "")
     return reduce_losses(row + column, reduction)
 
 

@@ -1,0 +1,34 @@
+#include "arguments.h"
+#include "bindings.h"
+#include "cpu/search.h"
+
+#include <string>
+
+namespace py = pybind11;
+
+namespace {
+
+pcsr::Precision precision_of(const std::string& name) {
+    return name == "bf16"       ? pcsr::Precision::bf16
+           : name == "screened" ? pcsr::Precision::screened
+                                : pcsr::Precision::exact;
+}
+
+template <typename T>
+void hardest(const MatrixArgument& x, const MatrixArgument& y, const std::array<Address, 2>& ids, int shift,
+             Address margins, std::int64_t margin_stride, const std::string& precision,
+             const std::array<Address, 5>& out) {
+    const pcsr::Groups groups{pointer<const std::int64_t>(ids[0]), pointer<const std::int64_t>(ids[1])};
+    const pcsr::Margins<T> margin{static_cast<pcsr::Shift>(shift), pointer<const T>(margins), margin_stride};
+    const pcsr::Hardest<T> found{pointer<T>(out[0]), pointer<std::int64_t>(out[1]), pointer<T>(out[2]),
+                                 pointer<std::int64_t>(out[3]), pointer<T>(out[4])};
+    pcsr::find_hardest<T>(matrix(x), matrix(y), groups, margin, precision_of(precision), found);
+}
+
+} // namespace
+
+void bind_scores(py::module_& m) {
+    const auto free = py::call_guard<py::gil_scoped_release>();
+    m.def("hardest_f32", &hardest<float>, free, "Hardest negatives of float32 or bfloat16 embeddings.");
+    m.def("hardest_f64", &hardest<double>, free, "Hardest negatives of float64 embeddings.");
+}

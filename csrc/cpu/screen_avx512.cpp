@@ -1,0 +1,110 @@
+#include "screen.h"
+
+#include <immintrin.h>
+
+namespace pcsr::avx512 {
+namespace {
+
+constexpr int lanes = 16;
+
+// float32 values and their bfloat16 roundings are subtracted exactly; the squares are summed in float64.
+RowSize measure(const Matrix& from, std::int64_t row) {
+    __m512d length[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()}, rounding[2] = {length[0], length[1]};
+    for (std::int64_t k = 0; k < from.width; k += lanes) {
+        const std::int64_t left = from.width - k;
+        const __mmask16 inside = left < lanes ? static_cast<__mmask16>((1u << left) - 1) : static_cast<__mmask16>(-1);
+        const std::int64_t start = row * from.stride + k;
+        __m512 value;
+        if (from.type == Type::bf16) {
+            const auto* half = static_cast<const std::uint16_t*>(from.data) + start;
+            const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(inside, half));
+            value = _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+        } else {
+            value = _mm512_maskz_loadu_ps(inside, static_cast<const float*>(from.data) + start);
+        }
+        const __m512i bits = _mm512_castps_si512(value);
+        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+        const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        const __m512i kept = _mm512_and_si512(up, _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+        const __m512 lost = _mm512_sub_ps(value, _mm512_castsi512_ps(kept));
+        for (int half = 0; half < 2; ++half) {
+            const auto wide = [half](__m512 v) {
+                return _mm512_cvtps_pd(half == 0 ? _mm512_castps512_ps256(v) : _mm512_extractf32x8_ps(v, 1));
+            };
+            length[half] = _mm512_fmadd_pd(wide(value), wide(value), length[half]);
+            rounding[half] = _mm512_fmadd_pd(wide(lost), wide(lost), rounding[half]);
+        }
+    }
+    const auto root = [](const __m512d* sums) {
+        return __builtin_sqrt(_mm512_reduce_add_pd(_mm512_add_pd(sums[0], sums[1])));
+    };
+    return {root(length), root(rounding)};
+}
+
+void raise(const Block<float>& block, const ScreenState& state) {
+    const __m512 none = _mm512_set1_ps(-__builtin_inff());
+    for (std::int64_t column = 0; column < block.columns; column += lanes) {
+        const __m512i ids = _mm512_loadu_si512(state.column_ids + column);
+        __m512 best = _mm512_loadu_ps(state.column_best + column);
+        for (std::int64_t row = 0; row < block.rows; ++row) {
+            float* const scores = block.scores + row * block.stride + column;
+            __m512 score = _mm512_loadu_ps(scores);
+            const __mmask16 same = _mm512_cmpeq_epi32_mask(ids, _mm512_set1_epi32(state.row_ids[row]));
+            if (same != 0) {
+                score = _mm512_mask_mov_ps(score, same, none);
+                _mm512_storeu_ps(scores, score);
+            }
+            best = _mm512_max_ps(best, score);
+            float* const row_best = state.row_best + row * lanes;
+            _mm512_storeu_ps(row_best, _mm512_max_ps(_mm512_loadu_ps(row_best), score));
+        }
+        _mm512_storeu_ps(state.column_best + column, best);
+    }
+}
+
+void append(Candidates& list, std::int32_t at, float score, float floor) {
+    if (list.count == candidate_slots) {
+        list.count = 0;
+        for (std::int32_t i = 0; i < candidate_slots; ++i) {
+            if (list.score[i] >= floor) {
+                list.at[list.count] = list.at[i];
+                list.score[list.count++] = list.score[i];
+            }
+        }
+    }
+    if (list.count < candidate_slots) {
+        list.at[list.count] = at;
+        list.score[list.count++] = score;
+    } else {
+        list.count = candidate_slots + 1;
+    }
+}
+
+void collect(const Block<float>& block, const ScreenState& state) {
+    for (std::int64_t row = 0; row < block.rows; ++row) {
+        const float* const scores = block.scores + row * block.stride;
+        const __m512 row_floor = _mm512_set1_ps(state.row_floor[row]);
+        for (std::int64_t column = 0; column < block.columns; column += lanes) {
+            const __m512 score = _mm512_loadu_ps(scores + column);
+            const __m512 column_floor = _mm512_loadu_ps(state.column_floor + column);
+            unsigned hits = _mm512_cmp_ps_mask(score, _mm512_min_ps(row_floor, column_floor), _CMP_GE_OQ);
+            for (; hits != 0; hits &= hits - 1) {
+                const std::int64_t at = column + __builtin_ctz(hits);
+                if (scores[at] >= state.row_floor[row]) {
+                    append(state.rows[row], static_cast<std::int32_t>(block.first_column + at), scores[at],
+                           state.row_floor[row]);
+                }
+                if (scores[at] >= state.column_floor[at]) {
+                    append(state.columns[at], static_cast<std::int32_t>(block.first_row + row), scores[at],
+                           state.column_floor[at]);
+                }
+            }
+        }
+    }
+}
+
+} // namespace
+
+extern constexpr ScreenKernels screen = {lanes, measure, raise, collect};
+
+} // namespace pcsr::avx512

@@ -1,0 +1,57 @@
+#include "search.h"
+
+#include "full_search.h"
+#ifdef PCSR_X86
+#    include "screened_search.h"
+#endif
+
+namespace pcsr {
+namespace {
+
+#ifdef PCSR_X86
+bool has_half() {
+    return active_isa() >= Isa::avx512_bf16;
+}
+
+const HalfKernels& half_kernels() {
+    return active_isa() == Isa::amx ? amx::products : avx512_bf16::products;
+}
+#endif
+
+template <typename T>
+bool find_faster(const Matrix&, const Matrix&, const Groups&, const Margins<T>&, Precision, const Hardest<T>&) {
+    return false;
+}
+
+#ifdef PCSR_X86
+// Whether the machine and the inputs allowed the precision asked for.
+template <>
+bool find_faster(const Matrix& x, const Matrix& y, const Groups& groups, const Margins<float>& margins,
+                 Precision precision, const Hardest<float>& out) {
+    if (precision == Precision::exact || !has_half()) {
+        return false;
+    }
+    if (precision == Precision::bf16) {
+        FullSearch<float, std::uint16_t>(half_kernels(), x, y, groups, margins, out).run();
+        return true;
+    }
+    return find_hardest_screened(half_kernels(), x, y, groups, margins, out);
+}
+#endif
+
+} // namespace
+
+template <typename T>
+void find_hardest(const Matrix& x, const Matrix& y, const Groups& groups, const Margins<T>& margins,
+                  Precision precision, const Hardest<T>& out) {
+    if (!find_faster<T>(x, y, groups, margins, precision, out)) {
+        FullSearch<T, T>(product_kernels<T>(), x, y, groups, margins, out).run();
+    }
+}
+
+template void find_hardest<float>(const Matrix&, const Matrix&, const Groups&, const Margins<float>&, Precision,
+                                  const Hardest<float>&);
+template void find_hardest<double>(const Matrix&, const Matrix&, const Groups&, const Margins<double>&, Precision,
+                                   const Hardest<double>&);
+
+} // namespace pcsr

@@ -1,0 +1,56 @@
+"""Hardest negatives on the native core (KERNELS 1, K1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pcsr_fast import native
+from pcsr_fast.ops.cpu.arguments import address, group_ids, matrix, rows_in_memory
+from pcsr_fast.reference.hardest import HardestNegatives
+from pcsr_fast.reference.negatives import Groups
+from pcsr_fast.reference.reduction import compute_dtype
+
+SHIFTS = {"none": 0, "row": 1, "col": 2, "matrix": 3}
+
+
+class Search(NamedTuple):
+    """What one pass over the scores leaves: the hardest negatives, and each pair's own score (N,) if asked for."""
+
+    found: HardestNegatives
+    own: Tensor
+
+
+def search(
+    x: Tensor, y: Tensor, groups: Groups, precision: str, margin: Tensor | None = None, shift: str = "none"
+) -> Search:
+    """Largest negative of each row and column of x y^T, x (N, D), y (M, D), after a margin is added as `shift` says."""
+    dtype = compute_dtype(x.dtype)
+    if precision == "bf16":
+        x, y = x.to(torch.bfloat16), y.to(torch.bfloat16)
+    x, y = rows_in_memory(x), rows_in_memory(y)
+    ids = group_ids(groups)
+    margin = None if margin is None else margin.detach().to(dtype).contiguous()
+    count = x.shape[0] if x.shape[0] == y.shape[0] else 0
+    values = [torch.empty(rows, dtype=dtype) for rows in (x.shape[0], y.shape[0], count)]
+    indices = [torch.empty(rows, dtype=torch.int64) for rows in (x.shape[0], y.shape[0])]
+    out = [values[0], indices[0], values[1], indices[1], values[2] if count else None]
+    core = native.load()
+    (core.hardest_f64 if dtype == torch.float64 else core.hardest_f32)(
+        matrix(x),
+        matrix(y),
+        [address(side) for side in ids],
+        SHIFTS[shift],
+        address(margin),
+        margin.stride(0) if margin is not None and margin.ndim == 2 else 0,
+        precision,
+        [address(value) for value in out],
+    )
+    return Search(HardestNegatives(values[0], indices[0], values[1], indices[1]), values[2])
+
+
+def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> HardestNegatives:
+    """As the reference, in O(N + M) memory."""
+    return search(x, y, groups, precision).found
