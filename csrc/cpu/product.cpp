@@ -56,6 +56,39 @@ void pack_from(const S* data, const Matrix& from, std::int64_t first, std::int64
     }
 }
 
+template <typename T, typename S, int panel>
+void pack_across_from(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
+    for (std::int64_t done = 0; done < count; done += panel) {
+        const std::int64_t columns = count - done < panel ? count - done : panel;
+        const S* source = static_cast<const S*>(from.data) + first + done;
+        for (std::int64_t row = 0; row < from.rows; ++row, out += panel, source += from.stride) {
+            for (std::int64_t column = 0; column < panel; ++column) {
+                out[column] = column < columns ? static_cast<T>(widen(source[column])) : T(0);
+            }
+        }
+    }
+}
+
+template <typename T, int panel>
+void pack_across(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
+    switch (from.type) {
+    case Type::f32:
+        return pack_across_from<T, float, panel>(from, first, count, out);
+    case Type::f64:
+        return pack_across_from<T, double, panel>(from, first, count, out);
+    case Type::bf16:
+        return pack_across_from<T, std::uint16_t, panel>(from, first, count, out);
+    }
+}
+
+template <typename T> void add(const Block<T>& scores, T* to, std::int64_t stride) {
+    for (std::int64_t row = 0; row < scores.rows; ++row) {
+        for (std::int64_t column = 0; column < scores.columns; ++column) {
+            to[row * stride + column] += scores.scores[row * scores.stride + column];
+        }
+    }
+}
+
 template <typename T, int panel> void pack(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
     switch (from.type) {
     case Type::f32:
@@ -131,6 +164,10 @@ void dots(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std:
     }
 }
 
+template <typename T> constexpr GradientKernels<T> gradients() {
+    return {pack_across<T, tile_rows>, pack_across<T, tile_vectors * lanes<T>>, add<T>};
+}
+
 template <typename T> constexpr ProductKernels<T> table() {
     constexpr int panel_columns = tile_vectors * lanes<T>;
     return {tile_rows, panel_columns, 1, 0, pack<T, tile_rows>, pack<T, panel_columns>, multiply<T>};
@@ -140,6 +177,8 @@ template <typename T> constexpr ProductKernels<T> table() {
 
 extern constexpr ProductKernels<float> products_f32 = table<float>();
 extern constexpr ProductKernels<double> products_f64 = table<double>();
+extern constexpr GradientKernels<float> gradients_f32 = gradients<float>();
+extern constexpr GradientKernels<double> gradients_f64 = gradients<double>();
 extern constexpr DotKernels<float> dots_f32 = {dots<float>};
 extern constexpr DotKernels<double> dots_f64 = {dots<double>};
 

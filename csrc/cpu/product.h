@@ -27,9 +27,20 @@ template <typename T> struct DotKernels {
                  std::int64_t count, T* out);
 };
 
+// What gradients need beside: the same panels of a matrix read the other way, and sums.
+template <typename T> struct GradientKernels {
+    // Columns first..first+count of a matrix as panels of panel_rows (panel_columns): out[panel][row][column], zeros beyond.
+    void (*pack_rows)(const Matrix& from, std::int64_t first, std::int64_t count, T* out);
+    void (*pack_columns)(const Matrix& from, std::int64_t first, std::int64_t count, T* out);
+    // to[row][column] += scores[row][column], both with a stride of their own.
+    void (*add)(const Block<T>& scores, T* to, std::int64_t stride);
+};
+
 } // namespace pcsr
 
 PCSR_DECLARE_TABLE(ProductKernels<float>, products_f32)
 PCSR_DECLARE_TABLE(ProductKernels<double>, products_f64)
 PCSR_DECLARE_TABLE(DotKernels<float>, dots_f32)
 PCSR_DECLARE_TABLE(DotKernels<double>, dots_f64)
+PCSR_DECLARE_TABLE(GradientKernels<float>, gradients_f32)
+PCSR_DECLARE_TABLE(GradientKernels<double>, gradients_f64)
