@@ -1,5 +1,6 @@
 #include "arguments.h"
 #include "bindings.h"
+#include "cpu/ranks.h"
 #include "cpu/search.h"
 
 #include <string>
@@ -25,10 +26,20 @@ void hardest(const MatrixArgument& x, const MatrixArgument& y, const std::array<
     pcsr::find_hardest<T>(matrix(x), matrix(y), groups, margin, precision_of(precision), found);
 }
 
+template <typename T>
+void ranks(const MatrixArgument& x, const MatrixArgument& y, Address image_of_text, int ties, bool screened,
+           const std::array<Address, 2>& out) {
+    pcsr::retrieval_ranks<T>(matrix(x), matrix(y), pointer<const std::int64_t>(image_of_text),
+                             static_cast<pcsr::Ties>(ties), screened, pointer<std::int64_t>(out[0]),
+                             pointer<std::int64_t>(out[1]));
+}
+
 } // namespace
 
 void bind_scores(py::module_& m) {
     const auto free = py::call_guard<py::gil_scoped_release>();
     m.def("hardest_f32", &hardest<float>, free, "Hardest negatives of float32 or bfloat16 embeddings.");
     m.def("hardest_f64", &hardest<double>, free, "Hardest negatives of float64 embeddings.");
+    m.def("ranks_f32", &ranks<float>, free, "Retrieval ranks of float32 or bfloat16 embeddings.");
+    m.def("ranks_f64", &ranks<double>, free, "Retrieval ranks of float64 embeddings.");
 }

@@ -64,6 +64,14 @@ template <> inline const ProductKernels<double>& product_kernels<double>() {
     return PCSR_TABLE(products_f64);
 }
 
+template <typename T> const DotKernels<T>& dot_kernels();
+template <> inline const DotKernels<float>& dot_kernels<float>() {
+    return PCSR_TABLE(dots_f32);
+}
+template <> inline const DotKernels<double>& dot_kernels<double>() {
+    return PCSR_TABLE(dots_f64);
+}
+
 // What visits blocks of S: `parts` ranges of rows in rising order, each seen by one thread at a time (its `slot`).
 // Within a part, chunks of columns come first, then blocks of rows, then panels of columns.
 template <typename T> struct BlockVisitor {

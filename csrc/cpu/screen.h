@@ -30,6 +30,17 @@ struct RowSize {
     double rounding;
 };
 
+// Counting against thresholds of which only a range is known: one range a row and one a column of the block.
+struct CountState {
+    const float* row_low;
+    const float* row_high;
+    const float* column_low;
+    const float* column_high;
+    std::int32_t* row_counts;
+    std::int32_t* column_counts;
+    std::int32_t* doubtful; // room for every score of the block
+};
+
 struct ScreenKernels {
     int lanes;
     RowSize (*measure)(const Matrix& from, std::int64_t row);
@@ -38,6 +49,9 @@ struct ScreenKernels {
     // Appends all scores at or above a floor to their row's or column's candidates; lists that are full drop what has
     // fallen below the floor since.
     void (*collect)(const Block<float>& block, const ScreenState& state);
+    // Adds how many scores lie above the high limits of their row and column. Lists those within a range, by their place
+    // row * columns + column, and returns how many.
+    std::int64_t (*count)(const Block<float>& block, const CountState& state);
 };
 
 namespace avx512 {

@@ -103,8 +103,32 @@ void collect(const Block<float>& block, const ScreenState& state) {
     }
 }
 
+std::int64_t count(const Block<float>& block, const CountState& state) {
+    std::int64_t found = 0;
+    for (std::int64_t row = 0; row < block.rows; ++row) {
+        const __m512 low = _mm512_set1_ps(state.row_low[row]), high = _mm512_set1_ps(state.row_high[row]);
+        for (std::int64_t column = 0; column < block.columns; column += lanes) {
+            const __m512 score = _mm512_loadu_ps(block.scores + row * block.stride + column);
+            const __m512 column_low = _mm512_loadu_ps(state.column_low + column);
+            const __m512 column_high = _mm512_loadu_ps(state.column_high + column);
+            const __mmask16 above = _mm512_cmp_ps_mask(score, high, _CMP_GT_OQ);
+            const __mmask16 above_column = _mm512_cmp_ps_mask(score, column_high, _CMP_GT_OQ);
+            state.row_counts[row] += __builtin_popcount(above);
+            const __m512i counts = _mm512_loadu_si512(state.column_counts + column);
+            _mm512_storeu_si512(state.column_counts + column,
+                                _mm512_mask_add_epi32(counts, above_column, counts, _mm512_set1_epi32(1)));
+            const unsigned within = _mm512_cmp_ps_mask(score, low, _CMP_GE_OQ) & ~above;
+            const unsigned within_column = _mm512_cmp_ps_mask(score, column_low, _CMP_GE_OQ) & ~above_column;
+            for (unsigned hits = within | within_column; hits != 0; hits &= hits - 1) {
+                state.doubtful[found++] = static_cast<std::int32_t>(row * block.columns + column) + __builtin_ctz(hits);
+            }
+        }
+    }
+    return found;
+}
+
 } // namespace
 
-extern constexpr ScreenKernels screen = {lanes, measure, raise, collect};
+extern constexpr ScreenKernels screen = {lanes, measure, raise, collect, count};
 
 } // namespace pcsr::avx512

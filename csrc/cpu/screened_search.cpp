@@ -1,8 +1,7 @@
 #include "screened_search.h"
 
-#include "blocks.h"
+#include "bounds.h"
 #include "full_search.h"
-#include "screen.h"
 
 #include <cfloat>
 #include <cmath>
@@ -10,39 +9,7 @@
 namespace pcsr {
 namespace {
 
-constexpr double unit_roundoff = 0x1p-24;
-constexpr double largest_product = 1e37; // of two lengths: no sum of products overflows
 constexpr double searched_in_full = 1.0 / 64; // share of rows and columns from which on the screen has not paid off
-
-struct Sizes {
-    std::vector<RowSize> rows;
-    RowSize largest{0, 0};
-};
-
-Sizes measure(const Matrix& from) {
-    Sizes sizes;
-    sizes.rows.resize(static_cast<std::size_t>(from.rows));
-#pragma omp parallel for num_threads(threads_for(double(from.rows) * double(from.width)))
-    for (std::int64_t row = 0; row < from.rows; ++row) {
-        sizes.rows[row] = avx512::screen.measure(from, row);
-    }
-    for (const RowSize& size : sizes.rows) {
-        // Written so that a NaN stays.
-        sizes.largest.length = size.length <= sizes.largest.length ? sizes.largest.length : size.length;
-        sizes.largest.rounding = size.rounding <= sizes.largest.rounding ? sizes.largest.rounding : size.rounding;
-    }
-    return sizes;
-}
-
-// How far a score of this row with any row of the other side may be off, in either precision.
-double error_bound(const RowSize& one, const RowSize& other, std::int64_t width, double margin) {
-    const double lengths = (one.length + one.rounding) * (other.length + other.rounding);
-    const double rounded = one.length * other.rounding + one.rounding * (other.length + other.rounding);
-    const double summed = 2.02 * static_cast<double>(width + 2) * unit_roundoff * lengths;
-    const double shifted = 4 * unit_roundoff * (lengths + margin);
-    const double flushed = 8 * static_cast<double>(width) * FLT_MIN * (1 + lengths + one.length + other.length);
-    return rounded + summed + shifted + flushed;
-}
 
 // The largest float that surely lies below all scores that may still win.
 float floor_of(float best, double bound) {
@@ -55,10 +22,13 @@ class ScreenedSearch final : public BlockVisitor<float> {
     ScreenedSearch(const HalfKernels& products, const Matrix& x, const Matrix& y, const Groups& groups,
                    const Margins<float>& margins, const Hardest<float>& out)
         : x_(x), y_(y), margins_(margins), out_(out), loop_(products, x, y, cut), padded_(loop_.padded_columns()),
-          ids_(ids_of<float>(groups, x.rows, y.rows, padded_)) {}
+          ids_(ids_of<float>(groups, x.rows, y.rows, padded_)),
+          bounds_(x, y, largest_margin(margins, x.rows, y.rows)) {
+        bounds_.columns.resize(padded_);
+    }
 
     bool run() {
-        if (!bound_errors()) {
+        if (!bounds_.valid) {
             return false;
         }
         const std::size_t columns = static_cast<std::size_t>(padded_) * loop_.parts();
@@ -95,40 +65,26 @@ class ScreenedSearch final : public BlockVisitor<float> {
             const float* const lanes = now.row_best + row * avx512::screen.lanes;
             float& best = row_best_[block.first_row + row];
             best = std::max(best, *std::max_element(lanes, lanes + avx512::screen.lanes));
-            row_floor_[slot * loop_.block_rows() + row] = floor_of(best, row_bound_[block.first_row + row]);
+            row_floor_[slot * loop_.block_rows() + row] = floor_of(best, bounds_.rows[block.first_row + row]);
         }
         float* const floor = column_floor_.data() + part * padded_ + block.first_column;
         for (std::int64_t column = 0; column < block.columns; ++column) {
-            floor[column] = floor_of(now.column_best[column], column_bound_[block.first_column + column]);
+            floor[column] = floor_of(now.column_best[column], bounds_.columns[block.first_column + column]);
         }
         avx512::screen.collect(block, now);
     }
 
   private:
-    bool bound_errors() {
-        const Sizes of_x = measure(x_), of_y = measure(y_);
-        const double lengths = (of_x.largest.length + of_x.largest.rounding) *
-                               (of_y.largest.length + of_y.largest.rounding);
-        double margin = 0;
-        const std::int64_t values = margins_.shift == Shift::row ? x_.rows : y_.rows;
-        for (std::int64_t row = 0; row < (margins_.shift == Shift::matrix ? x_.rows : 1); ++row) {
-            for (std::int64_t i = 0; margins_.shift != Shift::none && i < values; ++i) {
-                const double value = std::fabs(margins_.values[row * margins_.stride + i]);
-                margin = value <= margin ? margin : value;
+    static double largest_margin(const Margins<float>& margins, std::int64_t rows, std::int64_t columns) {
+        double largest = 0;
+        const std::int64_t count = margins.shift == Shift::none ? 0 : margins.shift == Shift::row ? rows : columns;
+        for (std::int64_t row = 0; row < (margins.shift == Shift::matrix ? rows : 1); ++row) {
+            for (std::int64_t i = 0; i < count; ++i) {
+                const double value = std::fabs(margins.values[row * margins.stride + i]);
+                largest = value <= largest ? largest : value; // so that a NaN stays
             }
         }
-        if (!(lengths < largest_product) || !(margin < largest_product)) {
-            return false;
-        }
-        row_bound_.resize(x_.rows);
-        column_bound_.assign(padded_, 0.0);
-        for (std::int64_t row = 0; row < x_.rows; ++row) {
-            row_bound_[row] = error_bound(of_x.rows[row], of_y.largest, x_.width, margin);
-        }
-        for (std::int64_t column = 0; column < y_.rows; ++column) {
-            column_bound_[column] = error_bound(of_y.rows[column], of_x.largest, x_.width, margin);
-        }
-        return true;
+        return largest;
     }
 
     float* lanes_of(int slot) { return row_lanes_.data() + slot * loop_.block_rows() * avx512::screen.lanes; }
@@ -150,7 +106,7 @@ class ScreenedSearch final : public BlockVisitor<float> {
             for (int part = 0; part < loop_.parts(); ++part) {
                 best = std::max(best, column_best_[part * padded_ + column]);
             }
-            const float floor = floor_of(best, column_bound_[column]);
+            const float floor = floor_of(best, bounds_.columns[column]);
             for (int part = 0; part < loop_.parts(); ++part) {
                 add(all, columns_[part * padded_ + column], floor);
             }
@@ -158,7 +114,7 @@ class ScreenedSearch final : public BlockVisitor<float> {
         }
         for (std::int64_t row = 0; row < x_.rows; ++row) {
             Candidates all{};
-            add(all, rows_[row], floor_of(row_best_[row], row_bound_[row]));
+            add(all, rows_[row], floor_of(row_best_[row], bounds_.rows[row]));
             rows_[row] = all;
         }
     }
@@ -195,7 +151,7 @@ class ScreenedSearch final : public BlockVisitor<float> {
             std::vector<std::int64_t> pairs(std::min(x_.rows, y_.rows));
             std::iota(pairs.begin(), pairs.end(), 0);
             const auto count = static_cast<std::int64_t>(pairs.size());
-            PCSR_TABLE(dots_f32).dots(x_, pairs.data(), y_, pairs.data(), count, out_.own);
+            dot_kernels<float>().dots(x_, pairs.data(), y_, pairs.data(), count, out_.own);
         }
     }
 
@@ -215,7 +171,7 @@ class ScreenedSearch final : public BlockVisitor<float> {
         const auto& rows = by_row ? anchors : others;
         const auto& columns = by_row ? others : anchors;
         std::vector<float> scores(rows.size());
-        PCSR_TABLE(dots_f32).dots(x_, rows.data(), y_, columns.data(), static_cast<std::int64_t>(rows.size()),
+        dot_kernels<float>().dots(x_, rows.data(), y_, columns.data(), static_cast<std::int64_t>(rows.size()),
                                   scores.data());
         for (std::size_t i = 0; i < scores.size(); ++i) {
             if (ids_.rows[rows[i]] != ids_.columns[columns[i]]) {
@@ -254,7 +210,7 @@ class ScreenedSearch final : public BlockVisitor<float> {
     BlockLoop<float, std::uint16_t> loop_;
     std::int64_t padded_;
     Ids<float> ids_;
-    std::vector<double> row_bound_, column_bound_;
+    ErrorBounds bounds_;
     std::vector<float> row_best_, column_best_, row_floor_, column_floor_, row_lanes_;
     std::vector<Candidates> rows_, columns_;
 };

@@ -2,21 +2,12 @@
 
 #include "full_search.h"
 #ifdef PCSR_X86
+#    include "bounds.h"
 #    include "screened_search.h"
 #endif
 
 namespace pcsr {
 namespace {
-
-#ifdef PCSR_X86
-bool has_half() {
-    return active_isa() >= Isa::avx512_bf16;
-}
-
-const HalfKernels& half_kernels() {
-    return active_isa() == Isa::amx ? amx::products : avx512_bf16::products;
-}
-#endif
 
 template <typename T>
 bool find_faster(const Matrix&, const Matrix&, const Groups&, const Margins<T>&, Precision, const Hardest<T>&) {

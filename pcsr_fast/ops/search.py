@@ -10,6 +10,7 @@ from torch import Tensor
 from pcsr_fast import backends
 from pcsr_fast.ops import _checks, _dispatch, lean
 from pcsr_fast.ops._dispatch import PRECISIONS, at_precision
+from pcsr_fast.ops.cpu import ranks as cpu_ranks
 from pcsr_fast.ops.cpu import search as cpu
 from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.reference import hardest, ranks
@@ -26,7 +27,13 @@ def _reference_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -
 backends.register("hardest_negatives", "reference", _reference_negatives)
 backends.register("hardest_negatives", "torch", lean.hardest_negatives)
 backends.register("hardest_negatives", "cpu", cpu.hardest_negatives, supports)
-backends.register("retrieval_ranks", "reference", ranks.retrieval_ranks)
+
+def _reference_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, precision: str) -> RetrievalRanks:
+    return ranks.retrieval_ranks(at_precision(x, precision), at_precision(y, precision), image_of_text, ties)
+
+
+backends.register("retrieval_ranks", "reference", _reference_ranks)
+backends.register("retrieval_ranks", "cpu", cpu_ranks.retrieval_ranks, supports)
 backends.register("retrieval_ranks_from_scores", "reference", ranks.retrieval_ranks_from_scores)
 
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -66,11 +73,14 @@ def _(x: Tensor, y: Tensor, *_: Any) -> Four:
 @torch.library.custom_op(
     "pcsr_fast::retrieval_ranks",
     mutates_args=(),
-    schema="(Tensor x, Tensor y, Tensor image_of_text, str ties, str backend) -> (Tensor i2t, Tensor t2i)",
+    schema="(Tensor x, Tensor y, Tensor image_of_text, str ties, str precision, str backend) -> (Tensor i2t, Tensor t2i)",
 )
-def _retrieval_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, backend: str) -> tuple[Tensor, Tensor]:
+def _retrieval_ranks(
+    x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, precision: str, backend: str
+) -> tuple[Tensor, Tensor]:
     _check_range("retrieval_ranks", image_of_text, x.shape[0])
-    return tuple(_dispatch.run("retrieval_ranks", backend, (x, y), {"ties": ties}, x, y, image_of_text, ties))
+    options = {"ties": ties, "precision": precision}
+    return tuple(_dispatch.run("retrieval_ranks", backend, (x, y), options, x, y, image_of_text, ties, precision))
 
 
 @torch.library.custom_op(
@@ -85,7 +95,7 @@ def _ranks_from_scores(scores: Tensor, image_of_text: Tensor, ties: str, backend
 
 
 @_retrieval_ranks.register_fake
-def _(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, backend: str) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, y: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return x.new_empty((x.shape[0],), dtype=torch.int64), x.new_empty((y.shape[0],), dtype=torch.int64)
 
 
@@ -123,7 +133,13 @@ def _check_images(op: str, image_of_text: Tensor, texts: int, like: Tensor, ties
 
 
 def retrieval_ranks(
-    x: Tensor, y: Tensor, image_of_text: Tensor, ties: str = "pessimistic", *, backend: str | None = None
+    x: Tensor,
+    y: Tensor,
+    image_of_text: Tensor,
+    ties: str = "pessimistic",
+    *,
+    precision: str = "exact",
+    backend: str | None = None,
 ) -> RetrievalRanks:
     """0-based retrieval ranks of S = x y^T in both directions, without holding S.
 
@@ -132,6 +148,7 @@ def retrieval_ranks(
         image_of_text: (n_txt,) integers, the image of each caption.
         ties: pessimistic (equal others come first), optimistic (after) or stable (by index); under optimistic a model
             that scores everything alike looks perfect.
+        precision: of the scores, as for `triplet_loss`.
         backend: see `pcsr_fast.backends`.
 
     Returns:
@@ -146,7 +163,8 @@ def retrieval_ranks(
     op = "retrieval_ranks"
     _checks.check_embeddings(op, x, y, paired=False)
     image_of_text = _check_images(op, image_of_text, y.shape[0], x, ties)
-    return RetrievalRanks(*_retrieval_ranks(x.detach(), y.detach(), image_of_text, ties, backend or ""))
+    _checks.check_choice(op, "precision", precision, PRECISIONS)
+    return RetrievalRanks(*_retrieval_ranks(x.detach(), y.detach(), image_of_text, ties, precision, backend or ""))
 
 
 def retrieval_ranks_from_scores(
