@@ -1,5 +1,6 @@
 #include "arguments.h"
 #include "bindings.h"
+#include "cpu/hinge_loss.h"
 #include "cpu/ranks.h"
 #include "cpu/search.h"
 
@@ -34,6 +35,44 @@ void ranks(const MatrixArgument& x, const MatrixArgument& y, Address image_of_te
                              pointer<std::int64_t>(out[1]));
 }
 
+// Margins: the shift and its stride, then addresses of the shift, the row margins and the column margins.
+template <typename T> struct HingeArguments {
+    MatrixArgument x, y;
+    Address groups;
+    int shift;
+    std::int64_t margin_stride;
+    std::array<Address, 3> margins;
+    std::int64_t top;
+    double weight;
+
+    pcsr::HingeProblem<T> problem() const {
+        return {matrix(x),
+                matrix(y),
+                pointer<const std::int64_t>(groups),
+                {static_cast<pcsr::Shift>(shift), pointer<const T>(margins[0]), margin_stride},
+                pointer<const T>(margins[1]),
+                pointer<const T>(margins[2]),
+                top,
+                weight};
+    }
+};
+
+template <typename T>
+void hinge(const MatrixArgument& x, const MatrixArgument& y, Address groups, int shift, std::int64_t margin_stride,
+           const std::array<Address, 3>& margins, std::int64_t top, double weight, const std::array<Address, 2>& out) {
+    const HingeArguments<T> arguments{x, y, groups, shift, margin_stride, margins, top, weight};
+    pcsr::hinge_loss<T>(arguments.problem(), pointer<T>(out[0]), pointer<T>(out[1]));
+}
+
+template <typename T>
+void hinge_gradient(const MatrixArgument& x, const MatrixArgument& y, Address groups, int shift,
+                    std::int64_t margin_stride, const std::array<Address, 3>& margins, std::int64_t top, double weight,
+                    const std::array<Address, 2>& upstream, const std::array<Address, 4>& out) {
+    const HingeArguments<T> arguments{x, y, groups, shift, margin_stride, margins, top, weight};
+    pcsr::hinge_gradient<T>(arguments.problem(), pointer<const T>(upstream[0]), pointer<const T>(upstream[1]),
+                            pointer<T>(out[0]), pointer<T>(out[1]), pointer<double>(out[2]), pointer<T>(out[3]));
+}
+
 } // namespace
 
 void bind_scores(py::module_& m) {
@@ -42,4 +81,8 @@ void bind_scores(py::module_& m) {
     m.def("hardest_f64", &hardest<double>, free, "Hardest negatives of float64 embeddings.");
     m.def("ranks_f32", &ranks<float>, free, "Retrieval ranks of float32 or bfloat16 embeddings.");
     m.def("ranks_f64", &ranks<double>, free, "Retrieval ranks of float64 embeddings.");
+    m.def("hinge_f32", &hinge<float>, free, "Mean, sum or top-k hinge losses of float32 or bfloat16 embeddings.");
+    m.def("hinge_f64", &hinge<double>, free, "Mean, sum or top-k hinge losses of float64 embeddings.");
+    m.def("hinge_gradient_f32", &hinge_gradient<float>, free, "Their gradients.");
+    m.def("hinge_gradient_f64", &hinge_gradient<double>, free, "Their gradients.");
 }

@@ -18,6 +18,9 @@ namespace pcsr {
 
 // Below this many multiplications waking other threads costs more than it saves.
 constexpr double parallel_work = 1 << 22;
+// Rows are read once for every chunk of columns: of sets larger than memory not too often.
+constexpr std::int64_t most_chunks = 64;
+constexpr std::int64_t largest_chunk_bytes = 128 << 20;
 constexpr int fixed_parts = 32; // of sums, so that they do not depend on the number of threads
 
 struct Free {
@@ -100,12 +103,14 @@ template <typename T, typename P = T> class BlockLoop {
         const auto bytes = static_cast<std::int64_t>(sizeof(P)) * std::max<std::int64_t>(row_width_, 1);
         const std::int64_t panel = kernels.panel_rows, columns = kernels.panel_columns;
         block_rows_ = std::max(std::min(cut.row_block_bytes / bytes, cut.most_rows) / panel, std::int64_t(1)) * panel;
-        chunk_ = std::max(cut.column_chunk_bytes / bytes / columns, std::int64_t(1)) * columns;
+        const std::int64_t chunk = std::clamp(y.rows * bytes / most_chunks, cut.column_chunk_bytes, largest_chunk_bytes);
+        chunk_ = std::max(chunk / bytes / columns, std::int64_t(1)) * columns;
         chunk_ = std::min(chunk_, round_up(y.rows, columns));
         // Off a power of two, so that neighbouring rows do not fall on the same cache lines.
         stride_ = keeps_chunk_ ? chunk_ + columns : columns;
-        const std::int64_t most = round_up(x.rows, panel) / panel;
-        parts_ = static_cast<int>(std::min<std::int64_t>(cut.parts == 0 ? threads_ : cut.parts, most));
+        const std::int64_t smallest = cut.parts == 0 ? panel : block_rows_; // smaller parts would read columns too often
+        parts_ = static_cast<int>(std::min<std::int64_t>(cut.parts == 0 ? threads_ : cut.parts,
+                                                         round_up(x.rows, smallest) / smallest));
     }
 
     int parts() const { return parts_; }

@@ -18,12 +18,16 @@ template <> inline const GradientKernels<double>& gradient_kernels<double>() {
 template <typename T> struct ScoreGradient {
     virtual ~ScoreGradient() = default;
     virtual void turn(const Block<T>& block) = 0;
+    // After all panels of some rows and columns, by one thread.
+    virtual void finish(const Block<T>&) {}
 };
 
 // O(N + M) memory: scores are made anew, some rows and columns at a time, and every sum has one owner, so that results
 // do not depend on the number of threads.
 template <typename T> class GradientLoop {
   public:
+    static constexpr std::int64_t most_rows = 280, most_columns = 1024;
+
     GradientLoop(const Matrix& x, const Matrix& y)
         : x_(x), y_(y), products_(product_kernels<T>()), gradients_(gradient_kernels<T>()),
           threads_(threads_for(double(x.rows) * double(y.rows) * double(x.width))),
@@ -48,6 +52,7 @@ template <typename T> class GradientLoop {
             for (std::int64_t column = 0; column < y_.rows; column += columns_) {
                 const std::int64_t columns = std::min(columns_, y_.rows - column);
                 score(gradient, row, rows, column, columns);
+                gradient.finish({scores_.get(), stride_, row, rows, column, columns});
                 const Matrix scores{scores_.get(), type, rows, columns, stride_};
                 products_.pack_rows(scores, 0, rows, packed_scores_.get());
                 accumulate(rows, slice(y_, column, columns), dx + row * x_.width, packed_y_.get());
@@ -58,7 +63,6 @@ template <typename T> class GradientLoop {
     }
 
   private:
-    static constexpr std::int64_t most_rows = 280, most_columns = 1024;
     static constexpr Type type = sizeof(T) == sizeof(float) ? Type::f32 : Type::f64;
 
     static Matrix slice(const Matrix& from, std::int64_t first, std::int64_t rows) {

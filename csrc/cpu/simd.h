@@ -43,4 +43,15 @@ template <typename T> PCSR_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
     return a > b ? a : b;
 }
 
+// Whether any lane of a comparison holds.
+template <typename T> PCSR_INLINE bool any(Vec<Index<T>> mask) {
+    typedef long long Words __attribute__((vector_size(PCSR_VECTOR_BYTES)));
+    const Words words = reinterpret_cast<Words>(mask);
+    long long all = 0;
+    for (int word = 0; word < PCSR_VECTOR_BYTES / 8; ++word) {
+        all |= words[word];
+    }
+    return all != 0;
+}
+
 } // namespace pcsr::PCSR_ISA

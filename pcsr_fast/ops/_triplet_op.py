@@ -14,6 +14,7 @@ from pcsr_fast import backends
 from pcsr_fast.ops import _dispatch, lean
 from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops.cpu import triplet as cpu
+from pcsr_fast.ops.cpu.hinge import hinge_gradient
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.triplet import TripletParts, triplet_parts
 from pcsr_fast.reference.triplet_gradient import hardest_margin_gradient, score_gradients
@@ -31,6 +32,23 @@ def _reference(
     return triplet_parts(x @ y.T, margin, margin_mode, negatives, groups)
 
 
+def _reference_gradient(
+    by_row: Tensor,
+    by_column: Tensor,
+    x: Tensor,
+    y: Tensor,
+    margin: Tensor,
+    margin_mode: str,
+    negatives: str,
+    groups: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dL/dx, dL/dy and dL/dmargin by way of the score matrix."""
+    dS, dm = score_gradients(by_row, by_column, x @ y.T, margin, margin_mode, negatives, groups)
+    return dS @ y, dS.T @ x, dm
+
+
+backends.register("triplet_gradient", "reference", _reference_gradient)
+backends.register("triplet_gradient", "cpu", hinge_gradient, cpu.supports_triplet)
 backends.register("triplet_loss", "reference", _reference)
 backends.register("triplet_loss", "torch", lean.triplet, lean.supports_triplet)
 backends.register("triplet_loss", "cpu", cpu.triplet, cpu.supports_triplet)
@@ -84,7 +102,7 @@ def _(scores: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: 
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
-    x, y, margin, ctx.margin_mode, ctx.negatives, groups, _, _ = inputs
+    x, y, margin, ctx.margin_mode, ctx.negatives, groups, ctx.precision, ctx.backend = inputs
     ctx.save_for_backward(x, y, margin, groups, *output)
     ctx.mark_non_differentiable(output[2], output[3])
 
@@ -119,11 +137,11 @@ def _backward(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Ten
         dx, dy = _embedding_gradients(x, y, active)
         dm = hardest_margin_gradient(*active, margin, ctx.margin_mode)
     else:
-        dtype = compute_dtype(x.dtype)
-        wide_x, wide_y = x.to(dtype), y.to(dtype)
         options = (margin, ctx.margin_mode, ctx.negatives, groups)
-        dS, dm = score_gradients(by_row, by_column, wide_x @ wide_y.T, *options)
-        dx, dy = (dS @ wide_y).to(x.dtype), (dS.T @ wide_x).to(y.dtype)
+        wide = at_precision(x, ctx.precision), at_precision(y, ctx.precision)
+        choice = {"negatives": ctx.negatives}
+        run = _dispatch.run("triplet_gradient", ctx.backend, wide, choice, by_row, by_column, *wide, *options)
+        dx, dy, dm = run[0].to(x.dtype), run[1].to(y.dtype), run[2].to(margin.dtype)
     return dx, dy, dm, None, None, None, None, None
 
 
