@@ -35,6 +35,14 @@ void ranks(const MatrixArgument& x, const MatrixArgument& y, Address image_of_te
                              pointer<std::int64_t>(out[1]));
 }
 
+template <typename T>
+void hardest_gradient(const MatrixArgument& x, const MatrixArgument& y, const std::array<Address, 2>& upstream,
+                      const std::array<Address, 2>& indices, const std::array<Address, 2>& out) {
+    pcsr::hardest_gradient<T>(matrix(x), matrix(y), pointer<const T>(upstream[0]), pointer<const T>(upstream[1]),
+                              pointer<const std::int64_t>(indices[0]), pointer<const std::int64_t>(indices[1]),
+                              pointer<T>(out[0]), pointer<T>(out[1]));
+}
+
 // Margins: the shift and its stride, then addresses of the shift, the row margins and the column margins.
 template <typename T> struct HingeArguments {
     MatrixArgument x, y;
@@ -85,4 +93,6 @@ void bind_scores(py::module_& m) {
     m.def("hinge_f64", &hinge<double>, free, "Mean, sum or top-k hinge losses of float64 embeddings.");
     m.def("hinge_gradient_f32", &hinge_gradient<float>, free, "Their gradients.");
     m.def("hinge_gradient_f64", &hinge_gradient<double>, free, "Their gradients.");
+    m.def("hardest_gradient_f32", &hardest_gradient<float>, free, "Gradients of the hardest-negative loss.");
+    m.def("hardest_gradient_f64", &hardest_gradient<double>, free, "Gradients of the hardest-negative loss.");
 }

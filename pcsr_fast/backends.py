@@ -72,6 +72,11 @@ def registered_ops() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
+def implemented(op: str) -> tuple[str, ...]:
+    """Backends registered for `op`, best first."""
+    return tuple(name for name in ORDER if name in _REGISTRY.get(op, {}))
+
+
 def requested_backend(backend: str | None = None) -> str:
     """What is asked for: the kill switch, then the argument, then PCSR_FAST_BACKEND, then "auto".
 

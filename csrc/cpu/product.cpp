@@ -89,6 +89,25 @@ template <typename T> void add(const Block<T>& scores, T* to, std::int64_t strid
     }
 }
 
+template <typename T, typename S> void add_row_from(const S* from, std::int64_t count, T weight, T* to) {
+    for (std::int64_t k = 0; k < count; ++k) {
+        to[k] += weight * static_cast<T>(widen(from[k]));
+    }
+}
+
+template <typename T>
+void add_row(const Matrix& from, std::int64_t row, std::int64_t first, std::int64_t count, T weight, T* to) {
+    const std::int64_t start = row * from.stride + first;
+    switch (from.type) {
+    case Type::f32:
+        return add_row_from(static_cast<const float*>(from.data) + start, count, weight, to);
+    case Type::f64:
+        return add_row_from(static_cast<const double*>(from.data) + start, count, weight, to);
+    case Type::bf16:
+        return add_row_from(static_cast<const std::uint16_t*>(from.data) + start, count, weight, to);
+    }
+}
+
 template <typename T, int panel> void pack(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
     switch (from.type) {
     case Type::f32:
@@ -165,7 +184,7 @@ void dots(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std:
 }
 
 template <typename T> constexpr GradientKernels<T> gradients() {
-    return {pack_across<T, tile_rows>, pack_across<T, tile_vectors * lanes<T>>, add<T>};
+    return {pack_across<T, tile_rows>, pack_across<T, tile_vectors * lanes<T>>, add<T>, add_row<T>};
 }
 
 template <typename T> constexpr ProductKernels<T> table() {

@@ -34,6 +34,8 @@ template <typename T> struct GradientKernels {
     void (*pack_columns)(const Matrix& from, std::int64_t first, std::int64_t count, T* out);
     // to[row][column] += scores[row][column], both with a stride of their own.
     void (*add)(const Block<T>& scores, T* to, std::int64_t stride);
+    // to[k] += weight * from[row][first + k], k < count.
+    void (*add_row)(const Matrix& from, std::int64_t row, std::int64_t first, std::int64_t count, T weight, T* to);
 };
 
 } // namespace pcsr

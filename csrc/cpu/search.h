@@ -37,4 +37,11 @@ template <typename T>
 void find_hardest(const Matrix& x, const Matrix& y, const Groups& groups, const Margins<T>& margins,
                   Precision precision, const Hardest<T>& out);
 
+// dx, dy (B, D) of the hardest-negative loss, zero-filled here: `by_row` and `by_column` (B,) are the upstream gradients
+// of the active hinges, the indices those found, anything where the upstream is 0. No product: rows are gathered and
+// scattered, in the order of the pairs whatever the number of threads.
+template <typename T>
+void hardest_gradient(const Matrix& x, const Matrix& y, const T* by_row, const T* by_column,
+                      const std::int64_t* row_indices, const std::int64_t* column_indices, T* dx, T* dy);
+
 } // namespace pcsr

@@ -13,8 +13,8 @@ from torch import Tensor
 from pcsr_fast import backends
 from pcsr_fast.ops import _dispatch, lean
 from pcsr_fast.ops._dispatch import at_precision
+from pcsr_fast.ops._triplet_gradient import hardest_gradient_op, triplet_gradient_op
 from pcsr_fast.ops.cpu import triplet as cpu
-from pcsr_fast.ops.cpu.hinge import hinge_gradient
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.triplet import TripletParts, triplet_parts
 from pcsr_fast.reference.triplet_gradient import hardest_margin_gradient, score_gradients
@@ -32,23 +32,6 @@ def _reference(
     return triplet_parts(x @ y.T, margin, margin_mode, negatives, groups)
 
 
-def _reference_gradient(
-    by_row: Tensor,
-    by_column: Tensor,
-    x: Tensor,
-    y: Tensor,
-    margin: Tensor,
-    margin_mode: str,
-    negatives: str,
-    groups: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """dL/dx, dL/dy and dL/dmargin by way of the score matrix."""
-    dS, dm = score_gradients(by_row, by_column, x @ y.T, margin, margin_mode, negatives, groups)
-    return dS @ y, dS.T @ x, dm
-
-
-backends.register("triplet_gradient", "reference", _reference_gradient)
-backends.register("triplet_gradient", "cpu", hinge_gradient, cpu.supports_triplet)
 backends.register("triplet_loss", "reference", _reference)
 backends.register("triplet_loss", "torch", lean.triplet, lean.supports_triplet)
 backends.register("triplet_loss", "cpu", cpu.triplet, cpu.supports_triplet)
@@ -119,29 +102,15 @@ def _active(by_row: Tensor, by_column: Tensor, parts: Parts) -> Parts:
     return by_row * (row > 0), by_column * (column > 0), row_index.clamp(min=0), column_index.clamp(min=0)
 
 
-def _embedding_gradients(x: Tensor, y: Tensor, active: Parts) -> tuple[Tensor, Tensor]:
-    """dL/dx and dL/dy of the hardest-negative loss by gather and scatter (KERNELS K1)."""
-    dtype = compute_dtype(x.dtype)
-    by_row, by_column, row_index, column_index = active
-    row, column = by_row[:, None], by_column[:, None]
-    wide_x, wide_y = x.to(dtype), y.to(dtype)
-    dx = (row * (wide_y[row_index] - wide_y) - column * wide_y).index_add(0, column_index, column * wide_y)
-    dy = (column * (wide_x[column_index] - wide_x) - row * wide_x).index_add(0, row_index, row * wide_x)
-    return dx.to(x.dtype), dy.to(y.dtype)
-
-
 def _backward(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     x, y, margin, groups, *parts = ctx.saved_tensors
     if ctx.negatives == "hardest":
         active = _active(by_row, by_column, tuple(parts))
-        dx, dy = _embedding_gradients(x, y, active)
+        dx, dy = hardest_gradient_op(*active[:2], x, y, *active[2:], ctx.backend)
         dm = hardest_margin_gradient(*active, margin, ctx.margin_mode)
     else:
-        options = (margin, ctx.margin_mode, ctx.negatives, groups)
-        wide = at_precision(x, ctx.precision), at_precision(y, ctx.precision)
-        choice = {"negatives": ctx.negatives}
-        run = _dispatch.run("triplet_gradient", ctx.backend, wide, choice, by_row, by_column, *wide, *options)
-        dx, dy, dm = run[0].to(x.dtype), run[1].to(y.dtype), run[2].to(margin.dtype)
+        options = (margin, ctx.margin_mode, ctx.negatives, groups, ctx.precision, ctx.backend)
+        dx, dy, dm = triplet_gradient_op(by_row, by_column, x, y, *options)
     return dx, dy, dm, None, None, None, None, None
 
 

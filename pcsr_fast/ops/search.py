@@ -28,6 +28,7 @@ backends.register("hardest_negatives", "reference", _reference_negatives)
 backends.register("hardest_negatives", "torch", lean.hardest_negatives)
 backends.register("hardest_negatives", "cpu", cpu.hardest_negatives, supports)
 
+
 def _reference_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, precision: str) -> RetrievalRanks:
     return ranks.retrieval_ranks(at_precision(x, precision), at_precision(y, precision), image_of_text, ties)
 

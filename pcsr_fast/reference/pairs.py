@@ -32,7 +32,8 @@ class PairLosses(NamedTuple):
 def pair_statistics(losses: Tensor) -> PairStatistics:
     """Statistics of losses (N,), N >= 1, in float64."""
     values = losses.to(torch.float64)
-    return PairStatistics(values.min(), values.max(), values.mean(), values.var(correction=0))
+    variance, mean = torch.var_mean(values, correction=0)
+    return PairStatistics(*values.aminmax(), mean, variance)
 
 
 def block_edges(count: int, batch_size: int | None) -> list[int]:

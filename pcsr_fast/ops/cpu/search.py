@@ -54,3 +54,22 @@ def search(
 def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> HardestNegatives:
     """As the reference, in O(N + M) memory."""
     return search(x, y, groups, precision).found
+
+
+def hardest_gradient(
+    by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor
+) -> tuple[Tensor, Tensor]:
+    """dL/dx and dL/dy (B, D) of the hardest-negative loss from the upstream gradients (B,) of its active hinges."""
+    x, y = rows_in_memory(x), rows_in_memory(y)
+    upstream = [part.to(x.dtype).contiguous() for part in (by_row, by_column)]
+    indices = [side.contiguous() for side in (row_index, column_index)]
+    dx, dy = (torch.empty(side.shape, dtype=x.dtype) for side in (x, y))
+    core = native.load()
+    (core.hardest_gradient_f64 if x.dtype == torch.float64 else core.hardest_gradient_f32)(
+        matrix(x),
+        matrix(y),
+        [address(part) for part in upstream],
+        [address(side) for side in indices],
+        [address(dx), address(dy)],
+    )
+    return dx, dy

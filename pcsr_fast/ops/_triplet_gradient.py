@@ -1,0 +1,107 @@
+"""The gradients of the triplet losses as ops of their own, so that a compiled backward can call a kernel.
+
+Those of the hardest negatives gather and scatter by the saved indices, O(BD), with no second search (KERNELS 1, K1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcsr_fast import backends
+from pcsr_fast.ops import _dispatch
+from pcsr_fast.ops._dispatch import at_precision
+from pcsr_fast.ops.cpu import hinge, search
+from pcsr_fast.ops.cpu.arguments import supports
+from pcsr_fast.ops.cpu.triplet import supports_triplet
+from pcsr_fast.reference.reduction import compute_dtype
+from pcsr_fast.reference.triplet_gradient import score_gradients
+
+Pair = tuple[Tensor, Tensor]
+Three = tuple[Tensor, Tensor, Tensor]
+
+
+def _gathered(by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor) -> Pair:
+    """dL/dx and dL/dy of the hardest-negative loss by torch's gather and scatter."""
+    row, column = by_row[:, None], by_column[:, None]
+    dx = (row * (y[row_index] - y) - column * y).index_add(0, column_index, column * y)
+    dy = (column * (x[column_index] - x) - row * x).index_add(0, row_index, row * x)
+    return dx, dy
+
+
+def _reference_gradient(
+    by_row: Tensor,
+    by_column: Tensor,
+    x: Tensor,
+    y: Tensor,
+    margin: Tensor,
+    margin_mode: str,
+    negatives: str,
+    groups: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dL/dx, dL/dy and dL/dmargin by way of the score matrix."""
+    dS, dm = score_gradients(by_row, by_column, x @ y.T, margin, margin_mode, negatives, groups)
+    return dS @ y, dS.T @ x, dm
+
+
+backends.register("hardest_gradient", "reference", _gathered)
+backends.register("hardest_gradient", "cpu", search.hardest_gradient, supports)
+backends.register("triplet_gradient", "reference", _reference_gradient)
+backends.register("triplet_gradient", "cpu", hinge.hinge_gradient, supports_triplet)
+
+
+def _able(op: str, backend: str) -> str:
+    """The backend asked for, or a choice among all where that one has no gradient of its own."""
+    name = backends.requested_backend(backend)
+    return name if name in backends.implemented(op) else "auto"
+
+
+@torch.library.custom_op(
+    "pcsr_fast::hardest_gradient",
+    mutates_args=(),
+    schema="(Tensor by_row, Tensor by_column, Tensor x, Tensor y, Tensor row_index, Tensor column_index, str backend)"
+    " -> (Tensor dx, Tensor dy)",
+)
+def hardest_gradient_op(
+    by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor, backend: str
+) -> Pair:
+    op, dtype = "hardest_gradient", compute_dtype(x.dtype)
+    raw = (by_row, by_column, x.to(dtype), y.to(dtype), row_index, column_index)
+    dx, dy = _dispatch.run(op, _able(op, backend), (x, y), {}, *raw)
+    return dx.to(x.dtype), dy.to(y.dtype)
+
+
+@torch.library.custom_op(
+    "pcsr_fast::triplet_gradient",
+    mutates_args=(),
+    schema="(Tensor by_row, Tensor by_column, Tensor x, Tensor y, Tensor margin, str margin_mode, str negatives,"
+    " Tensor? groups, str precision, str backend) -> (Tensor dx, Tensor dy, Tensor dm)",
+)
+def triplet_gradient_op(
+    by_row: Tensor,
+    by_column: Tensor,
+    x: Tensor,
+    y: Tensor,
+    margin: Tensor,
+    margin_mode: str,
+    negatives: str,
+    groups: Tensor | None,
+    precision: str,
+    backend: str,
+) -> Three:
+    op, wide = "triplet_gradient", (at_precision(x, precision), at_precision(y, precision))
+    raw = (by_row, by_column, *wide, margin, margin_mode, negatives, groups)
+    dx, dy, dm = _dispatch.run(op, _able(op, backend), wide, {"negatives": negatives}, *raw)
+    return dx.to(x.dtype), dy.to(y.dtype), dm.to(margin.dtype)
+
+
+@hardest_gradient_op.register_fake
+def _(by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, *_: Any) -> Pair:
+    return torch.empty_like(x), torch.empty_like(y)
+
+
+@triplet_gradient_op.register_fake
+def _(by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, margin: Tensor, *_: Any) -> Three:
+    return torch.empty_like(x), torch.empty_like(y), torch.empty_like(margin)
