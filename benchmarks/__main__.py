@@ -1,39 +1,69 @@
-"""Commands that keep the committed results and the README's tables.
-
-report [--check]        put the tables into the README; --check only says whether they are up to date
-comparison FOLDER NAME  keep a finished `pcsr-fast compare` as benchmarks/results/NAME.json
-"""
+"""Commands that measure, and keep the committed results and the READMEs' tables: `python -m benchmarks --help`."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from benchmarks.comparison import collect
+from benchmarks.comparison import RESULTS, collect
+from benchmarks.ops import OPS, SIZES
 from benchmarks.readme import update
-from pcsr_fast.errors import UserError
+from benchmarks.record import run_op
+from benchmarks.tables import op_table
+from pcsr_fast.errors import ConfigError, UserError
+from pcsr_fast.files import write_json
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see python -m benchmarks --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m benchmarks", description="Measurements, and the READMEs' tables made from them.")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="measure one op, on one thread, and print the table")
+    run.add_argument("--op", required=True, help=", ".join(OPS))
+    run.add_argument("--size", default="full", help=f"{', '.join(SIZES)}; default full")
+    run.add_argument("--repeats", type=int, default=7, help="rounds, default 7")
+    where = "JSON to write; default benchmarks/results/OP.json for full, none else"
+    run.add_argument("--output", type=Path, metavar="FILE", help=where)
+    report = commands.add_parser("report", help="put tables and plots of the kept results into the READMEs")
+    report.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    comparison = commands.add_parser("comparison", help="keep a finished `pcsr-fast compare`")
+    comparison.add_argument("folder", type=Path)
+    comparison.add_argument("name", help="becomes benchmarks/results/NAME.json")
+    return parser
+
+
+def _run(op: str, size: str, repeats: int, output: Path | None) -> None:
+    result = run_op(op, size, repeats)
+    target = output or (RESULTS / f"{op}.json" if size == "full" else None)
+    print(op_table(result))
+    if target is not None:
+        write_json(target, result)
+        print(target)
 
 
 def main(words: list[str]) -> int:
     """Run a command; returns the exit code."""
     try:
-        match words:
-            case ["report"]:
-                update()
-            case ["report", "--check"]:
-                if update(check=True):
-                    raise UserError(
-                        "README.md: tables differ from benchmarks/results; run `python -m benchmarks report`"
-                    )
-            case ["comparison", folder, name]:
-                print(collect(Path(folder), name))
-            case _:
-                print(f"usage: python -m benchmarks COMMAND\n\n{__doc__}", file=sys.stderr)
-                return 2
+        given = _parser().parse_args(words)
+        if given.command == "run":
+            _run(given.op, given.size, given.repeats, given.output)
+        elif given.command == "comparison":
+            print(collect(given.folder, given.name))
+        elif update(check=given.check) and given.check:
+            raise UserError(
+                "README.md: tables or plots differ from benchmarks/results; run `python -m benchmarks report`"
+            )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

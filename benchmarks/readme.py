@@ -1,35 +1,86 @@
-"""Tables of the README, from the committed results: what stands between `<!-- table: NAME -->` and `<!-- end -->`."""
+"""Tables of the READMEs, from the committed results: what stands between `<!-- table: NAME -->` and `<!-- end -->`.
+
+NAME is a result's, or `speed` (headline cases of all ops) or `benchmarks` (all cases, with plots).
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
-from benchmarks.comparison import RESULTS, ROOT
+from benchmarks import plots
+from benchmarks.comparison import ROOT
+from benchmarks.ops import OPS
+from benchmarks.tables import op_table, summary_table
+from pcsr_fast.errors import DataError
 from pcsr_fast.files import write_text
 from pcsr_fast.report import comparison_markdown
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCUMENTS = ("README.md", "benchmarks/README.md")
+RESULTS = "benchmarks/results"
+SHOWN = "triplet"  # the one plot in the front README
 
 
-def comparison(name: str) -> str:
+def _read(root: Path, name: str) -> dict[str, Any]:
+    path = root / RESULTS / f"{name}.json"
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected a kept result, as a README's table names it")
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def kept(root: Path) -> list[dict[str, Any]]:
+    """Results of the ops that were measured, in their order."""
+    return [_read(root, op) for op in OPS if (root / RESULTS / f"{op}.json").is_file()]
+
+
+def comparison(result: dict[str, Any], name: str) -> str:
     """A comparison of methods, with what it was measured on."""
-    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     machine = result["machine"]
     where = f"{machine['cpu']}, torch {machine['torch']}, commit {result['commit']}"
-    return f"{comparison_markdown(result['rows'])}\n\n{where}; `benchmarks/results/{name}.json`.\n"
+    return f"{comparison_markdown(result['rows'])}\n\n{where}; `{RESULTS}/{name}.json`.\n"
 
 
-def update(*, check: bool = False) -> bool:
-    """Rewrite the tables; returns whether anything differed. `check` writes nothing.
+def _picture(result: dict[str, Any], folder: str) -> str:
+    """The plot of an op as seen from a document, nothing where it has no curve."""
+    if not plots.curves(result):
+        return ""
+    return f"![{result['title']}: time and memory over the {result['axis']}]({folder}/{result['op']}.png)\n\n"
+
+
+def _block(root: Path, name: str) -> str:
+    results = kept(root)
+    if name == "speed":
+        shown = "".join(_picture(result, RESULTS) for result in results if result["op"] == SHOWN)
+        return f"{shown}{summary_table(results)}"
+    if name == "benchmarks":
+        sections = (f"## {one['title']}\n\n{_picture(one, Path(RESULTS).name)}{op_table(one)}" for one in results)
+        return "\n".join(sections)
+    result = _read(root, name)
+    return op_table(result) if result.get("kind") == "benchmark" else comparison(result, name)
+
+
+def update(root: Path = ROOT, *, check: bool = False) -> bool:
+    """Rewrite tables and plots; returns whether any differed. `check` writes nothing.
 
     Raises:
-        FileNotFoundError: a table names a result that is not there.
+        DataError: a table names a result that is not there.
     """
-    path = ROOT / "README.md"
-    before = path.read_text(encoding="utf-8")
-    after = _BLOCK.sub(lambda m: f"{m.group(1)}{comparison(m.group(2))}{m.group(3)}", before)
-    if after != before and not check:
-        write_text(path, after)
-    return after != before
+    differed = False
+    for document in DOCUMENTS:
+        path = root / document
+        before = path.read_text(encoding="utf-8")
+        after = _BLOCK.sub(lambda m: f"{m.group(1)}{_block(root, m.group(2))}{m.group(3)}", before)
+        differed |= after != before
+        if after != before and not check:
+            write_text(path, after)
+    for result in kept(root):
+        picture = root / RESULTS / f"{result['op']}.png"
+        if plots.curves(result) and not plots.up_to_date(result, picture):
+            differed = True
+            if not check:
+                plots.draw(result, picture)
+    return differed

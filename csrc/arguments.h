@@ -12,7 +12,8 @@
 using Address = std::uintptr_t;
 using MatrixArgument = std::tuple<Address, int, std::int64_t, std::int64_t, std::int64_t>;
 
-template <typename T> T* pointer(Address address) {
+template <typename T>
+T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
 }
 

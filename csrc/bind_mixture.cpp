@@ -59,7 +59,7 @@ void posterior(int model, const Values& values, const Parameters& parameters, Ad
 
 void histogram(const Values& values, double low, double high, std::int64_t bins, Address counts, Address totals) {
     with_values(values, [&](auto* data, std::int64_t count) {
-        pcsr::histogram(data, count, low, high, bins, pointer<double>(counts), pointer<double>(totals));
+        pcsr::histogram(data, count, low, high, 0.0, bins, pointer<double>(counts), pointer<double>(totals));
     });
 }
 

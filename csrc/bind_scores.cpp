@@ -13,7 +13,8 @@ namespace {
 pcsr::Precision precision_of(const std::string& name) {
     return name == "bf16"       ? pcsr::Precision::bf16
            : name == "screened" ? pcsr::Precision::screened
-                                : pcsr::Precision::exact;
+           : name == "exact"    ? pcsr::Precision::exact
+                                : pcsr::Precision::automatic;
 }
 
 template <typename T>
@@ -28,10 +29,10 @@ void hardest(const MatrixArgument& x, const MatrixArgument& y, const std::array<
 }
 
 template <typename T>
-void ranks(const MatrixArgument& x, const MatrixArgument& y, Address image_of_text, int ties, bool screened,
-           const std::array<Address, 2>& out) {
+void ranks(const MatrixArgument& x, const MatrixArgument& y, Address image_of_text, int ties,
+           const std::string& precision, const std::array<Address, 2>& out) {
     pcsr::retrieval_ranks<T>(matrix(x), matrix(y), pointer<const std::int64_t>(image_of_text),
-                             static_cast<pcsr::Ties>(ties), screened, pointer<std::int64_t>(out[0]),
+                             static_cast<pcsr::Ties>(ties), precision_of(precision), pointer<std::int64_t>(out[0]),
                              pointer<std::int64_t>(out[1]));
 }
 
@@ -44,7 +45,8 @@ void hardest_gradient(const MatrixArgument& x, const MatrixArgument& y, const st
 }
 
 // Margins: the shift and its stride, then addresses of the shift, the row margins and the column margins.
-template <typename T> struct HingeArguments {
+template <typename T>
+struct HingeArguments {
     MatrixArgument x, y;
     Address groups;
     int shift;

@@ -8,9 +8,15 @@ from typing import Any
 from pcsr_fast.version import __version__
 
 # Resolved on first use: importing torch takes seconds, which `pcsr-fast --help` need not.
-_WHERE = {"explain": "backends", "Explanation": "backends", "estimate": "floors", "Estimate": "floors"}
+_WHERE = {
+    "explain": "backends",
+    "Explanation": "backends",
+    "estimate": "floors",
+    "Estimate": "floors",
+    "GaussianMixture1D": "estimator",
+}
 
-__all__ = ["Estimate", "Explanation", "__version__", "estimate", "explain"]
+__all__ = ["Estimate", "Explanation", "GaussianMixture1D", "__version__", "estimate", "explain"]
 
 
 def __getattr__(name: str) -> Any:

@@ -27,10 +27,12 @@ struct Free {
     void operator()(void* memory) const { std::free(memory); }
 };
 
-template <typename T> using Memory = std::unique_ptr<T[], Free>;
+template <typename T>
+using Memory = std::unique_ptr<T[], Free>;
 
 // Uninitialised memory on a cache line.
-template <typename T> Memory<T> aligned_memory(std::int64_t count) {
+template <typename T>
+Memory<T> aligned_memory(std::int64_t count) {
     const std::size_t bytes = (static_cast<std::size_t>(count) * sizeof(T) + 63) / 64 * 64;
     void* memory = std::aligned_alloc(64, std::max<std::size_t>(bytes, 64));
     if (memory == nullptr) {
@@ -59,25 +61,32 @@ inline std::int64_t round_up(std::int64_t value, std::int64_t step) {
     return (value + step - 1) / step * step;
 }
 
-template <typename T> const ProductKernels<T>& product_kernels();
-template <> inline const ProductKernels<float>& product_kernels<float>() {
+template <typename T>
+const ProductKernels<T>& product_kernels();
+template <>
+inline const ProductKernels<float>& product_kernels<float>() {
     return PCSR_TABLE(products_f32);
 }
-template <> inline const ProductKernels<double>& product_kernels<double>() {
+template <>
+inline const ProductKernels<double>& product_kernels<double>() {
     return PCSR_TABLE(products_f64);
 }
 
-template <typename T> const DotKernels<T>& dot_kernels();
-template <> inline const DotKernels<float>& dot_kernels<float>() {
+template <typename T>
+const DotKernels<T>& dot_kernels();
+template <>
+inline const DotKernels<float>& dot_kernels<float>() {
     return PCSR_TABLE(dots_f32);
 }
-template <> inline const DotKernels<double>& dot_kernels<double>() {
+template <>
+inline const DotKernels<double>& dot_kernels<double>() {
     return PCSR_TABLE(dots_f64);
 }
 
 // What visits blocks of S: `parts` ranges of rows in rising order, each seen by one thread at a time (its `slot`).
 // Within a part, chunks of columns come first, then blocks of rows, then panels of columns.
-template <typename T> struct BlockVisitor {
+template <typename T>
+struct BlockVisitor {
     virtual ~BlockVisitor() = default;
     virtual void begin_rows(int slot, std::int64_t first, std::int64_t rows) = 0;
     virtual void visit(int part, int slot, const Block<T>& block) = 0;
@@ -94,8 +103,9 @@ struct Cut {
     bool keeps_chunk = false; // scores of all panels of a chunk stay until the rows end
 };
 
-template <typename T, typename P = T> class BlockLoop {
-  public:
+template <typename T, typename P = T>
+class BlockLoop {
+public:
     BlockLoop(const ProductKernels<T, P>& kernels, const Matrix& x, const Matrix& y, const Cut& cut)
         : x_(x), y_(y), kernels_(kernels), threads_(threads_for(double(x.rows) * double(y.rows) * double(x.width))),
           row_width_(round_up(x.width, kernels.depth_step) + kernels.row_gap),
@@ -103,14 +113,16 @@ template <typename T, typename P = T> class BlockLoop {
         const auto bytes = static_cast<std::int64_t>(sizeof(P)) * std::max<std::int64_t>(row_width_, 1);
         const std::int64_t panel = kernels.panel_rows, columns = kernels.panel_columns;
         block_rows_ = std::max(std::min(cut.row_block_bytes / bytes, cut.most_rows) / panel, std::int64_t(1)) * panel;
-        const std::int64_t chunk = std::clamp(y.rows * bytes / most_chunks, cut.column_chunk_bytes, largest_chunk_bytes);
+        const std::int64_t chunk =
+            std::clamp(y.rows * bytes / most_chunks, cut.column_chunk_bytes, largest_chunk_bytes);
         chunk_ = std::max(chunk / bytes / columns, std::int64_t(1)) * columns;
         chunk_ = std::min(chunk_, round_up(y.rows, columns));
         // Off a power of two, so that neighbouring rows do not fall on the same cache lines.
         stride_ = keeps_chunk_ ? chunk_ + columns : columns;
-        const std::int64_t smallest = cut.parts == 0 ? panel : block_rows_; // smaller parts would read columns too often
-        parts_ = static_cast<int>(std::min<std::int64_t>(cut.parts == 0 ? threads_ : cut.parts,
-                                                         round_up(x.rows, smallest) / smallest));
+        const std::int64_t smallest =
+            cut.parts == 0 ? panel : block_rows_; // smaller parts would read columns too often
+        parts_ = static_cast<int>(
+            std::min<std::int64_t>(cut.parts == 0 ? threads_ : cut.parts, round_up(x.rows, smallest) / smallest));
     }
 
     int parts() const { return parts_; }
@@ -136,7 +148,7 @@ template <typename T, typename P = T> class BlockLoop {
         }
     }
 
-  private:
+private:
     void pack_columns(std::int64_t first, P* out) const {
         const std::int64_t panel = kernels_.panel_columns;
         const std::int64_t count = std::min(chunk_, y_.rows - first);
@@ -164,7 +176,8 @@ template <typename T, typename P = T> class BlockLoop {
                 blank(block);
                 visitor.visit(part, slot, block);
             }
-            visitor.end_rows(part, slot, {scores, stride_, row, rows, first_column, round_up(end - first_column, panel)});
+            visitor.end_rows(part, slot,
+                             {scores, stride_, row, rows, first_column, round_up(end - first_column, panel)});
         }
     }
 

@@ -49,6 +49,12 @@ const HalfKernels& half_kernels() {
     return active_isa() == Isa::amx ? amx::products : avx512_bf16::products;
 }
 
+bool worth_screening(const Matrix& x, const Matrix& y) {
+    constexpr double least_work = 1 << 26;
+    constexpr std::int64_t least_width = 128;
+    return has_half() && x.width >= least_width && double(x.rows) * double(y.rows) * double(x.width) >= least_work;
+}
+
 ErrorBounds::ErrorBounds(const Matrix& x, const Matrix& y, double margin) {
     const std::vector<RowSize> of_x = measure(x), of_y = measure(y);
     const RowSize most_x = largest(of_x), most_y = largest(of_y);

@@ -12,6 +12,9 @@ namespace pcsr {
 bool has_half();
 const HalfKernels& half_kernels();
 
+// Whether a screen pays for scores of these sizes, by measurement.
+bool worth_screening(const Matrix& x, const Matrix& y);
+
 // For each row of x and of y a bound on |s^ - s| with any row of the other side, s^ in bfloat16 and s in float32 with
 // margins of at most `margin` added. Not `valid` where values are not finite or nearly overflow.
 struct ErrorBounds {

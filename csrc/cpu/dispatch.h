@@ -23,7 +23,8 @@ Isa active_isa();
 
 } // namespace pcsr
 
-// A kernel file is compiled once for every instruction set, each into its own namespace, and exports tables of functions.
+// A kernel file is compiled once for every instruction set, each into its own namespace, and exports tables of
+// functions.
 #ifdef PCSR_X86
 #    define PCSR_DECLARE_TABLE(type, name)                                                                             \
         namespace pcsr::scalar {                                                                                       \

@@ -8,16 +8,20 @@
 
 namespace pcsr {
 
-template <typename T> const HardestKernels<T>& hardest_kernels();
-template <> inline const HardestKernels<float>& hardest_kernels<float>() {
+template <typename T>
+const HardestKernels<T>& hardest_kernels();
+template <>
+inline const HardestKernels<float>& hardest_kernels<float>() {
     return PCSR_TABLE(hardest_f32);
 }
-template <> inline const HardestKernels<double>& hardest_kernels<double>() {
+template <>
+inline const HardestKernels<double>& hardest_kernels<double>() {
     return PCSR_TABLE(hardest_f64);
 }
 
 // What lies beyond the matrix stays as it is.
-template <typename T> void add_margins(const Block<T>& block, const Margins<T>& margins, std::int64_t columns) {
+template <typename T>
+void add_margins(const Block<T>& block, const Margins<T>& margins, std::int64_t columns) {
     Block<T> inside = block;
     inside.columns = std::min(block.columns, columns - block.first_column);
     const T* const values = margins.values;
@@ -28,12 +32,13 @@ template <typename T> void add_margins(const Block<T>& block, const Margins<T>& 
 }
 
 // Every score is made and compared.
-template <typename T, typename P> class FullSearch final : public BlockVisitor<T> {
-  public:
+template <typename T, typename P>
+class FullSearch final : public BlockVisitor<T> {
+public:
     FullSearch(const ProductKernels<T, P>& products, const Matrix& x, const Matrix& y, const Groups& groups,
                const Margins<T>& margins, const Hardest<T>& out)
-        : loop_(products, x, y, Cut{}), kernels_(hardest_kernels<T>()), margins_(margins), out_(out), rows_(x.rows), columns_(y.rows),
-          padded_(loop_.padded_columns()), ids_(ids_of<T>(groups, rows_, columns_, padded_)) {
+        : loop_(products, x, y, Cut{}), kernels_(hardest_kernels<T>()), margins_(margins), out_(out), rows_(x.rows),
+          columns_(y.rows), padded_(loop_.padded_columns()), ids_(ids_of<T>(groups, rows_, columns_, padded_)) {
         const std::size_t columns = static_cast<std::size_t>(padded_) * loop_.parts();
         column_best_.assign(columns, none);
         column_at_.assign(columns, -1);
@@ -94,7 +99,7 @@ template <typename T, typename P> class FullSearch final : public BlockVisitor<T
         }
     }
 
-  private:
+private:
     void keep_own(const Block<T>& block) const {
         const std::int64_t last =
             std::min({block.first_row + block.rows, block.first_column + block.columns, columns_});

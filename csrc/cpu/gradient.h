@@ -5,17 +5,21 @@
 
 namespace pcsr {
 
-template <typename T> const GradientKernels<T>& gradient_kernels();
-template <> inline const GradientKernels<float>& gradient_kernels<float>() {
+template <typename T>
+const GradientKernels<T>& gradient_kernels();
+template <>
+inline const GradientKernels<float>& gradient_kernels<float>() {
     return PCSR_TABLE(gradients_f32);
 }
-template <> inline const GradientKernels<double>& gradient_kernels<double>() {
+template <>
+inline const GradientKernels<double>& gradient_kernels<double>() {
     return PCSR_TABLE(gradients_f64);
 }
 
 // Turns a block of scores into dL/dS in place. Blocks of different columns come from several threads at once; those of
 // the same columns, and of the same rows, in rising order. Columns beyond the matrix hold -infinity and must become 0.
-template <typename T> struct ScoreGradient {
+template <typename T>
+struct ScoreGradient {
     virtual ~ScoreGradient() = default;
     virtual void turn(const Block<T>& block) = 0;
     // After all panels of some rows and columns, by one thread.
@@ -24,14 +28,16 @@ template <typename T> struct ScoreGradient {
 
 // O(N + M) memory: scores are made anew, some rows and columns at a time, and every sum has one owner, so that results
 // do not depend on the number of threads.
-template <typename T> class GradientLoop {
-  public:
+template <typename T>
+class GradientLoop {
+public:
     static constexpr std::int64_t most_rows = 280, most_columns = 1024;
 
     GradientLoop(const Matrix& x, const Matrix& y)
         : x_(x), y_(y), products_(product_kernels<T>()), gradients_(gradient_kernels<T>()),
           threads_(threads_for(double(x.rows) * double(y.rows) * double(x.width))),
-          rows_(std::min(round_up(x.rows, products_.panel_rows), most_rows / products_.panel_rows * products_.panel_rows)),
+          rows_(std::min(round_up(x.rows, products_.panel_rows),
+                         most_rows / products_.panel_rows * products_.panel_rows)),
           columns_(std::min(round_up(y.rows, products_.panel_columns), most_columns)),
           stride_(columns_ + products_.panel_columns) {
         const std::int64_t width = round_up(x.width, products_.panel_columns);
@@ -62,7 +68,7 @@ template <typename T> class GradientLoop {
         }
     }
 
-  private:
+private:
     static constexpr Type type = sizeof(T) == sizeof(float) ? Type::f32 : Type::f64;
 
     static Matrix slice(const Matrix& from, std::int64_t first, std::int64_t rows) {

@@ -3,7 +3,7 @@
 namespace pcsr::amx {
 namespace {
 
-constexpr int tile = 16;            // rows of a tile; its 64 bytes hold 32 bfloat16 or 16 float32
+constexpr int tile = 16; // rows of a tile; its 64 bytes hold 32 bfloat16 or 16 float32
 constexpr int panel_rows = 2 * tile;
 
 struct TileShape {
@@ -62,7 +62,7 @@ void multiply(const std::uint16_t* rows, std::int64_t row_panels, const std::uin
 
 } // namespace
 
-extern constexpr HalfKernels products = {panel_rows, half_columns, half_step, 0,
-                                         pack_rows, pack_half_columns<tile>, multiply};
+extern constexpr HalfKernels products = {panel_rows, half_columns, half_step, 0, pack_rows, pack_half_columns<tile>,
+                                         multiply};
 
 } // namespace pcsr::amx

@@ -54,7 +54,7 @@ void multiply(const std::uint16_t* rows, std::int64_t row_panels, const std::uin
 
 } // namespace
 
-extern constexpr HalfKernels products = {panel_rows, half_columns, half_step,        row_gap,
-                                         pack_rows,  pack_half_columns<half_columns>, multiply};
+extern constexpr HalfKernels products = {
+    panel_rows, half_columns, half_step, row_gap, pack_rows, pack_half_columns<half_columns>, multiply};
 
 } // namespace pcsr::avx512_bf16

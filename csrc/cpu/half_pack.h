@@ -42,7 +42,8 @@ void pack_half_columns(const pcsr::Matrix& from, std::int64_t first, std::int64_
                 _mm512_store_si512(pairs, done + column < count ? half_values(from, first + done + column, k)
                                                                 : _mm512_setzero_si512());
                 for (int pair = 0; pair < half_step / 2; ++pair) {
-                    __builtin_memcpy(out + ((column / group * half_step / 2 + pair) * group + column % group) * 2, pairs + pair, sizeof *pairs);
+                    __builtin_memcpy(out + ((column / group * half_step / 2 + pair) * group + column % group) * 2,
+                                     pairs + pair, sizeof *pairs);
                 }
             }
         }

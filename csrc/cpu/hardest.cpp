@@ -5,7 +5,8 @@
 namespace pcsr::PCSR_ISA {
 namespace {
 
-template <typename T> void reduce(const Block<T>& block, const HardestState<T>& state) {
+template <typename T>
+void reduce(const Block<T>& block, const HardestState<T>& state) {
     constexpr int step = lanes<T>;
     using Ints = Vec<Index<T>>;
     const Vec<T> none = broadcast(static_cast<T>(-__builtin_inf()));

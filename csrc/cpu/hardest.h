@@ -8,7 +8,8 @@ namespace pcsr {
 
 // Rows keep a best value and its column for every lane, `lanes` apart; columns one each. Equal ids are no negatives;
 // among equals the first one seen stays.
-template <typename T> struct HardestState {
+template <typename T>
+struct HardestState {
     const Index<T>* row_ids;    // of the block's rows
     const Index<T>* column_ids; // of the block's columns
     T* row_best;
@@ -17,7 +18,8 @@ template <typename T> struct HardestState {
     Index<T>* column_at;
 };
 
-template <typename T> struct HardestKernels {
+template <typename T>
+struct HardestKernels {
     int lanes;
     void (*reduce)(const Block<T>& block, const HardestState<T>& state);
     // Adds margins to the scores before they are compared: one a row, one a column, or a matrix (the others null).

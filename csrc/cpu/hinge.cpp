@@ -5,7 +5,8 @@
 namespace pcsr::PCSR_ISA {
 namespace {
 
-template <typename T> void sum(const Block<T>& block, const HingeState<T>& state) {
+template <typename T>
+void sum(const Block<T>& block, const HingeState<T>& state) {
     constexpr int step = lanes<T>;
     const Vec<T> zero{};
     for (std::int64_t column = 0; column < block.columns; column += step) {
@@ -24,7 +25,8 @@ template <typename T> void sum(const Block<T>& block, const HingeState<T>& state
     }
 }
 
-template <typename T> void insert(T score, Index<T> at, std::int64_t k, T* scores, Index<T>* places) {
+template <typename T>
+void insert(T score, Index<T> at, std::int64_t k, T* scores, Index<T>* places) {
     std::int64_t here = k - 1;
     for (; here > 0 && scores[here - 1] < score; --here) {
         scores[here] = scores[here - 1];
@@ -34,7 +36,8 @@ template <typename T> void insert(T score, Index<T> at, std::int64_t k, T* score
     places[here] = at;
 }
 
-template <typename T> void keep_top(const Block<T>& block, const TopState<T>& state) {
+template <typename T>
+void keep_top(const Block<T>& block, const TopState<T>& state) {
     constexpr int step = lanes<T>;
     for (std::int64_t row = 0; row < block.rows; ++row) {
         T* const best = state.row_scores + row * state.k;
@@ -63,7 +66,8 @@ template <typename T> void keep_top(const Block<T>& block, const TopState<T>& st
     }
 }
 
-template <typename T> void turn(const Block<T>& block, const HingeGradientState<T>& state) {
+template <typename T>
+void turn(const Block<T>& block, const HingeGradientState<T>& state) {
     constexpr int step = lanes<T>;
     const Vec<T> zero{};
     for (std::int64_t row = 0; row < block.rows; ++row) {
@@ -103,7 +107,8 @@ template <typename T> void turn(const Block<T>& block, const HingeGradientState<
     }
 }
 
-template <typename T> constexpr HingeKernels<T> table() {
+template <typename T>
+constexpr HingeKernels<T> table() {
     return {lanes<T>, sum<T>, keep_top<T>, turn<T>};
 }
 

@@ -7,7 +7,8 @@
 namespace pcsr {
 
 // An entry's hinges are what its score exceeds its row's and its column's threshold by. Equal ids are no negatives.
-template <typename T> struct HingeState {
+template <typename T>
+struct HingeState {
     const Index<T>* row_ids;
     const Index<T>* column_ids;
     const T* row_threshold;
@@ -17,7 +18,8 @@ template <typename T> struct HingeState {
 };
 
 // The k largest scores of a row or column, the largest first, earlier ones before equal ones.
-template <typename T> struct TopState {
+template <typename T>
+struct TopState {
     const Index<T>* row_ids;
     const Index<T>* column_ids;
     std::int64_t k;
@@ -30,13 +32,15 @@ template <typename T> struct TopState {
 
 // What a gradient needs of one side: its thresholds, the weight of each selected active hinge, and the last entry that
 // top-k selects (score -infinity: all are).
-template <typename T> struct HingeSide {
+template <typename T>
+struct HingeSide {
     const T* threshold;
     const T* weight;
     const T* least;
     const Index<T>* least_at;
 };
-template <typename T> struct HingeGradientState {
+template <typename T>
+struct HingeGradientState {
     const Index<T>* row_ids;
     const Index<T>* column_ids;
     HingeSide<T> rows;
@@ -46,7 +50,8 @@ template <typename T> struct HingeGradientState {
     T* column_sums[2];
 };
 
-template <typename T> struct HingeKernels {
+template <typename T>
+struct HingeKernels {
     int lanes;
     void (*sum)(const Block<T>& block, const HingeState<T>& state);
     void (*keep_top)(const Block<T>& block, const TopState<T>& state);

@@ -7,18 +7,23 @@
 namespace pcsr {
 namespace {
 
-template <typename T> const HingeKernels<T>& hinge_kernels();
-template <> const HingeKernels<float>& hinge_kernels<float>() {
+template <typename T>
+const HingeKernels<T>& hinge_kernels();
+template <>
+const HingeKernels<float>& hinge_kernels<float>() {
     return PCSR_TABLE(hinge_f32);
 }
-template <> const HingeKernels<double>& hinge_kernels<double>() {
+template <>
+const HingeKernels<double>& hinge_kernels<double>() {
     return PCSR_TABLE(hinge_f64);
 }
 
-template <typename T> constexpr T lowest = -std::numeric_limits<T>::infinity();
+template <typename T>
+constexpr T lowest = -std::numeric_limits<T>::infinity();
 
 // What every pass needs: ids and thresholds (own score less the margin), padded to whole panels.
-template <typename T> struct Thresholds {
+template <typename T>
+struct Thresholds {
     explicit Thresholds(const HingeProblem<T>& problem)
         : padded(round_up(problem.y.rows, 64)),
           ids(ids_of<T>({problem.groups, problem.groups}, problem.x.rows, problem.y.rows, padded)),
@@ -39,13 +44,14 @@ template <typename T> struct Thresholds {
     std::vector<T> rows, columns;
 };
 
-template <typename T> class HingePass : public BlockVisitor<T> {
-  public:
+template <typename T>
+class HingePass : public BlockVisitor<T> {
+public:
     HingePass(const HingeProblem<T>& problem, const Thresholds<T>& thresholds, int parts)
         : problem_(problem), thresholds_(thresholds), kernels_(hinge_kernels<T>()),
           loop_(product_kernels<T>(), problem.x, problem.y, make_cut(parts)) {}
 
-  protected:
+protected:
     static Cut make_cut(int parts) {
         Cut cut;
         cut.parts = parts;
@@ -65,8 +71,9 @@ template <typename T> class HingePass : public BlockVisitor<T> {
 };
 
 // Sums of all hinges: in T within a block, in float64 beyond, over parts that do not depend on the number of threads.
-template <typename T> class SumPass final : public HingePass<T> {
-  public:
+template <typename T>
+class SumPass final : public HingePass<T> {
+public:
     SumPass(const HingeProblem<T>& problem, const Thresholds<T>& thresholds)
         : HingePass<T>(problem, thresholds, fixed_parts), padded_(thresholds.padded) {
         const auto slots = static_cast<std::size_t>(this->loop_.threads());
@@ -115,7 +122,7 @@ template <typename T> class SumPass final : public HingePass<T> {
         }
     }
 
-  private:
+private:
     T* lanes_of(int slot) { return lane_sums_.data() + slot * this->loop_.block_rows() * this->kernels_.lanes; }
 
     // A pair that is not finite has no loss that is.
@@ -129,7 +136,8 @@ template <typename T> class SumPass final : public HingePass<T> {
 };
 
 // The largest scores of one side, k of each anchor.
-template <typename T> struct Tops {
+template <typename T>
+struct Tops {
     Tops(std::int64_t anchors, std::int64_t k)
         : k(k), scores(static_cast<std::size_t>(anchors * k), lowest<T>), at(scores.size(), Index<T>(-1)) {}
 
@@ -143,8 +151,9 @@ template <typename T> struct Tops {
     std::vector<Index<T>> at;
 };
 
-template <typename T> class TopPass final : public HingePass<T> {
-  public:
+template <typename T>
+class TopPass final : public HingePass<T> {
+public:
     TopPass(const HingeProblem<T>& problem, const Thresholds<T>& thresholds)
         : HingePass<T>(problem, thresholds, 0), rows(problem.x.rows, problem.top), columns(problem.y.rows, problem.top),
           padded_(thresholds.padded), all_columns_(padded_ * this->loop_.parts(), problem.top),
@@ -171,7 +180,7 @@ template <typename T> class TopPass final : public HingePass<T> {
 
     Tops<T> rows, columns;
 
-  private:
+private:
     // The lists of all parts of a column in one; parts rise with the rows, so that equal scores stay in order.
     void gather(std::int64_t column) {
         const std::int64_t k = rows.k;
@@ -193,7 +202,8 @@ template <typename T> class TopPass final : public HingePass<T> {
     std::vector<T> least_;
 };
 
-template <typename T> void mean_of_tops(const Tops<T>& tops, const std::vector<T>& thresholds, std::int64_t count, T* out) {
+template <typename T>
+void mean_of_tops(const Tops<T>& tops, const std::vector<T>& thresholds, std::int64_t count, T* out) {
     for (std::int64_t anchor = 0; anchor < count; ++anchor) {
         const std::int64_t found = tops.found(anchor);
         double sum = 0;
@@ -201,12 +211,14 @@ template <typename T> void mean_of_tops(const Tops<T>& tops, const std::vector<T
             sum += std::max(tops.scores[anchor * tops.k + i] - thresholds[anchor], T(0));
         }
         const T threshold = thresholds[anchor];
-        out[anchor] = threshold == threshold ? static_cast<T>(found == 0 ? 0 : sum / static_cast<double>(found)) : threshold;
+        out[anchor] =
+            threshold == threshold ? static_cast<T>(found == 0 ? 0 : sum / static_cast<double>(found)) : threshold;
     }
 }
 
-template <typename T> class HingeTurn final : public ScoreGradient<T> {
-  public:
+template <typename T>
+class HingeTurn final : public ScoreGradient<T> {
+public:
     HingeTurn(const HingeProblem<T>& problem, const Thresholds<T>& thresholds, const T* by_row, const T* by_column,
               double* sums, T* matrix)
         : problem_(problem), thresholds_(thresholds), kernels_(hinge_kernels<T>()), sums_(sums), matrix_(matrix),
@@ -264,7 +276,7 @@ template <typename T> class HingeTurn final : public ScoreGradient<T> {
         }
     }
 
-  private:
+private:
     static std::int64_t panel_columns() { return product_kernels<T>().panel_columns; }
     static constexpr std::int64_t panels = GradientLoop<T>::most_columns / 4; // no panel is narrower than 4 columns
     static std::int64_t panel_of(std::int64_t column) {
@@ -297,7 +309,8 @@ template <typename T> class HingeTurn final : public ScoreGradient<T> {
 
 } // namespace
 
-template <typename T> void hinge_loss(const HingeProblem<T>& problem, T* row, T* column) {
+template <typename T>
+void hinge_loss(const HingeProblem<T>& problem, T* row, T* column) {
     const Thresholds<T> thresholds(problem);
     if (problem.top == 0) {
         SumPass<T>(problem, thresholds).run(row, column);

@@ -6,7 +6,8 @@
 namespace pcsr {
 
 // `top` 0: the sum over all negatives times `weight`; else the mean of the `top` largest.
-template <typename T> struct HingeProblem {
+template <typename T>
+struct HingeProblem {
     Matrix x;
     Matrix y;
     const std::int64_t* groups; // of both sides, or null
@@ -18,7 +19,8 @@ template <typename T> struct HingeProblem {
 };
 
 // Row part and column part of each sample's loss (B,).
-template <typename T> void hinge_loss(const HingeProblem<T>& problem, T* row, T* column);
+template <typename T>
+void hinge_loss(const HingeProblem<T>& problem, T* row, T* column);
 
 // dx, dy (B, D) from upstream gradients (B,) of both parts. `sums` (4, B): what row hinges and column hinges weigh in
 // each row, then in each column. `matrix` (B, B) or null: dL/d(shifted score) off the diagonal.

@@ -10,7 +10,8 @@
 
 namespace pcsr {
 
-template <typename T> struct Ids {
+template <typename T>
+struct Ids {
     std::vector<Index<T>> rows;
     std::vector<Index<T>> columns;
 };

@@ -45,9 +45,9 @@ struct Exponential<float> {
                                       0.16666576666119928f, 0.5f};
 };
 
-// 0 where the result would be subnormal, infinity where it overflows, NaN for NaN.
+// exp of numbers in [lowest, highest]; any number outside or for NaN.
 template <typename T>
-PCSR_INLINE Vec<T> exp(Vec<T> x) {
+PCSR_INLINE Vec<T> exp_inside(Vec<T> x) {
     using E = Exponential<T>;
     using Bits = Vec<typename E::Bits>;
     const Vec<T> shifted = x * T(1.4426950408889634) + E::round;
@@ -59,8 +59,14 @@ PCSR_INLINE Vec<T> exp(Vec<T> x) {
         p = p * r + E::terms[term];
     }
     p = p * (r * r) + r + T(1);
-    const Vec<T> scaled = (Vec<T>)((Bits)p + ((Bits)shifted << E::mantissa));
-    return x < E::lowest ? Vec<T>{} : x > E::highest ? broadcast(T(__builtin_inf())) : x != x ? x : scaled;
+    return (Vec<T>)((Bits)p + ((Bits)shifted << E::mantissa));
+}
+
+// 0 where the result would be subnormal, infinity where it overflows, NaN for NaN.
+template <typename T>
+PCSR_INLINE Vec<T> exp(Vec<T> x) {
+    using E = Exponential<T>;
+    return x < E::lowest ? Vec<T>{} : x > E::highest ? broadcast(T(__builtin_inf())) : x != x ? x : exp_inside<T>(x);
 }
 
 // Natural logarithm of positive normal numbers: x = 2^k m, m in [sqrt(1/2), sqrt(2)), log m = 2 artanh((m-1)/(m+1)).

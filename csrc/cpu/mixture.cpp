@@ -11,6 +11,7 @@ constexpr int step = lanes<double>;
 // A product of this many factors in (1, 2] is below 2^1000; its logarithm replaces theirs.
 constexpr std::int64_t factors = 512;
 constexpr double floor_of_beta = 1e-12;
+constexpr double least_exponent = -708;
 
 typedef float Floats __attribute__((vector_size(PCSR_VECTOR_BYTES / 2), aligned(sizeof(float)), may_alias));
 typedef std::int32_t Integers __attribute__((vector_size(PCSR_VECTOR_BYTES / 2), aligned(4), may_alias));
@@ -40,21 +41,26 @@ PCSR_INLINE double total(Numbers lanes_of_sum) {
     return sum;
 }
 
-// What a value says: its responsibilities, and its log-likelihood as top + log(factor), factor in [1, 2].
+// What a finite value says: its responsibilities, and its log-likelihood as top + log(factor), factor in [1, 2].
 struct Expectation {
     Numbers r[2];
     Numbers top;
     Numbers factor;
+    Numbers odds; // log of r_0 / r_1
 };
 
 PCSR_INLINE Expectation compare(Numbers log0, Numbers log1) {
     const Numbers odds = log0 - log1;
-    const Numbers smaller = exp<double>(odds > 0 ? -odds : odds);
+    const Numbers below = (Numbers)((Vec<std::uint64_t>)odds | (std::uint64_t(1) << 63)); // -|odds|
+    const Numbers smaller = exp_inside<double>(below < least_exponent ? broadcast(least_exponent) : below);
     const Numbers factor = smaller + 1.0;
     const Numbers larger_share = 1.0 / factor;
     const Numbers smaller_share = smaller * larger_share;
     const Flags first = odds > 0;
-    return {{first ? larger_share : smaller_share, first ? smaller_share : larger_share}, first ? log0 : log1, factor};
+    return {{first ? larger_share : smaller_share, first ? smaller_share : larger_share},
+            log0 > log1 ? log0 : log1,
+            factor,
+            odds};
 }
 
 PCSR_INLINE Numbers hold(Numbers x, const Components& c) {
@@ -62,11 +68,17 @@ PCSR_INLINE Numbers hold(Numbers x, const Components& c) {
     return x > c.highest ? broadcast(c.highest) : x;
 }
 
+// Only Beta densities bound the values they are fitted to.
+template <MixtureModel model>
+PCSR_INLINE Numbers inside(Numbers x, const Components& c) {
+    return model == MixtureModel::beta ? hold(x, c) : x;
+}
+
 template <MixtureModel model>
 PCSR_INLINE Expectation expect(Numbers x, const Components& c) {
     if constexpr (model == MixtureModel::cut) {
         const Numbers low = x <= c.cut ? broadcast(1.0) : Numbers{};
-        return {{low, 1.0 - low}, Numbers{}, broadcast(1.0)};
+        return {{low, 1.0 - low}, Numbers{}, broadcast(1.0), Numbers{}};
     } else if constexpr (model == MixtureModel::gaussian) {
         const Numbers d0 = x - c.centre[0], d1 = x - c.centre[1];
         return compare(d0 * d0 * c.first[0] + c.offset[0], d1 * d1 * c.first[1] + c.offset[1]);
@@ -92,10 +104,10 @@ struct Sums {
             e.r[1] *= both;
         }
         for (int k = 0; k < 2; ++k) {
-            const Numbers r = e.r[k] * weight, d = x - c.centre[k], rd = r * d;
+            const Numbers r = e.r[k] * weight, d = x - c.centre[k];
             mass[k] += r;
-            shift[k] += rd;
-            square[k] += rd * d;
+            shift[k] += r * d;
+            square[k] += r * (d * d);
         }
         log_likelihood += e.top * weight;
     }
@@ -112,7 +124,7 @@ void accumulate_as(const T* values, const double* weights, std::int64_t count, c
             const std::int64_t end = done + vectors * step;
             Numbers product = one;
             for (; done < end; done += step) {
-                const Numbers x = hold(load_numbers(values + done), c);
+                const Numbers x = inside<model>(load_numbers(values + done), c);
                 Expectation e = expect<model>(x, c);
                 sums.add<model>(e, x, c, one);
                 product *= e.factor;
@@ -126,7 +138,7 @@ void accumulate_as(const T* values, const double* weights, std::int64_t count, c
         for (int lane = 0; lane < step; ++lane) {
             weight[lane] = lane >= left ? 0.0 : weights == nullptr ? 1.0 : weights[done + lane];
         }
-        const Numbers x = hold(load_tail(values + done, left), c), w = load(weight);
+        const Numbers x = inside<model>(load_tail(values + done, left), c), w = load(weight);
         Expectation e = expect<model>(x, c);
         sums.add<model>(e, x, c, w);
         sums.log_likelihood += log(e.factor) * w;
@@ -139,14 +151,20 @@ void accumulate_as(const T* values, const double* weights, std::int64_t count, c
     out->log_likelihood = total(sums.log_likelihood);
 }
 
+template <MixtureModel model>
+PCSR_INLINE Numbers first_share(Numbers x, const Components& c) {
+    const Expectation e = expect<model>(hold(x, c), c);
+    return e.odds != e.odds ? e.odds : e.r[0];
+}
+
 template <MixtureModel model, typename T>
 void posterior_as(const T* values, std::int64_t count, const Components& c, double* out) {
     std::int64_t done = 0;
     for (; count - done >= step; done += step) {
-        store(out + done, expect<model>(hold(load_numbers(values + done), c), c).r[0]);
+        store(out + done, first_share<model>(load_numbers(values + done), c));
     }
     if (done < count) {
-        const Numbers r = expect<model>(hold(load_tail(values + done, count - done), c), c).r[0];
+        const Numbers r = first_share<model>(load_tail(values + done, count - done), c);
         for (int lane = 0; done + lane < count; ++lane) {
             out[done + lane] = r[lane];
         }

@@ -15,7 +15,7 @@ struct Components {
     double first[2];
     double second[2];
     double offset[2];
-    double lowest; // values are held in [lowest, highest]
+    double lowest; // Beta values and those of posteriors are held in [lowest, highest]
     double highest;
     double cut;
 };

@@ -4,6 +4,7 @@
 
 #include "mixture.h"
 
+#include <utility>
 #include <vector>
 
 namespace pcsr {
@@ -39,9 +40,14 @@ MixtureSums accumulate(MixtureModel model, const T* values, const double* weight
 template <typename T>
 void posterior(MixtureModel model, const T* values, std::int64_t count, const Components& components, double* out);
 
-// Counts and sums of the values in `bins` equal bins of [low, high].
+// Counts of the values in `bins` equal bins of [low, high], and their sums of x - origin.
 template <typename T>
-void histogram(const T* values, std::int64_t count, double low, double high, std::int64_t bins, double* counts,
-               double* sums);
+void histogram(const T* values, std::int64_t count, double low, double high, double origin, std::int64_t bins,
+               double* counts, double* sums);
+
+// The values in the wanted bins, each with its bin, part by part; bin = (x - low) * scale as in `histogram`.
+template <typename T>
+std::vector<std::vector<std::pair<std::int32_t, T>>> values_in_bins(const T* values, std::int64_t count, double low,
+                                                                    double scale, const std::vector<char>& wanted);
 
 } // namespace pcsr

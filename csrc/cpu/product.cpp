@@ -9,7 +9,6 @@ namespace {
 constexpr int tile_vectors = 2;
 constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 14 : 6;
 constexpr std::int64_t pack_depth = 64;
-constexpr int chains = 8;
 
 PCSR_INLINE float widen(std::uint16_t half) {
     const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
@@ -22,22 +21,6 @@ PCSR_INLINE float widen(float value) {
 }
 PCSR_INLINE double widen(double value) {
     return value;
-}
-
-// As the vectors do: fused where the machine can. Left to itself the compiler splits scalar chains.
-PCSR_INLINE float multiply_add(float a, float b, float sum) {
-#ifdef __FMA__
-    return __builtin_fmaf(a, b, sum);
-#else
-    return a * b + sum;
-#endif
-}
-PCSR_INLINE double multiply_add(double a, double b, double sum) {
-#ifdef __FMA__
-    return __builtin_fma(a, b, sum);
-#else
-    return a * b + sum;
-#endif
 }
 
 template <typename T, typename S>
@@ -81,7 +64,8 @@ void pack_across(const Matrix& from, std::int64_t first, std::int64_t count, T* 
     }
 }
 
-template <typename T> void add(const Block<T>& scores, T* to, std::int64_t stride) {
+template <typename T>
+void add(const Block<T>& scores, T* to, std::int64_t stride) {
     for (std::int64_t row = 0; row < scores.rows; ++row) {
         for (std::int64_t column = 0; column < scores.columns; ++column) {
             to[row * stride + column] += scores.scores[row * scores.stride + column];
@@ -89,7 +73,8 @@ template <typename T> void add(const Block<T>& scores, T* to, std::int64_t strid
     }
 }
 
-template <typename T, typename S> void add_row_from(const S* from, std::int64_t count, T weight, T* to) {
+template <typename T, typename S>
+void add_row_from(const S* from, std::int64_t count, T weight, T* to) {
     for (std::int64_t k = 0; k < count; ++k) {
         to[k] += weight * static_cast<T>(widen(from[k]));
     }
@@ -108,7 +93,8 @@ void add_row(const Matrix& from, std::int64_t row, std::int64_t first, std::int6
     }
 }
 
-template <typename T, int panel> void pack(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
+template <typename T, int panel>
+void pack(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
     switch (from.type) {
     case Type::f32:
         return pack_from(static_cast<const float*>(from.data), from, first, count, panel, out);
@@ -145,10 +131,48 @@ void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int
     }
 }
 
-// Several pairs at once: one chain of sums alone would wait for itself.
+// Values k.. of a row, zeros beyond the width.
+template <typename T, typename S>
+PCSR_INLINE Vec<T> wide_values(const S* row, std::int64_t k, std::int64_t width) {
+    if (sizeof(S) == sizeof(T) && k + lanes<T> <= width) {
+        return load(reinterpret_cast<const T*>(row + k));
+    }
+    T values[lanes<T>] = {};
+    for (int lane = 0; lane < lanes<T> && k + lane < width; ++lane) {
+        values[lane] = static_cast<T>(widen(row[k + lane]));
+    }
+    return load(values);
+}
+
+// Rows become columns: halves change places, from single values to whole halves of a vector.
+template <typename T>
+PCSR_INLINE void transpose(Vec<T>* rows) {
+    constexpr int count = lanes<T>;
+    using Ints = Vec<Index<T>>;
+#pragma GCC unroll 4
+    for (int span = 1; span < count; span *= 2) {
+        Ints low{}, high{};
+        for (int lane = 0; lane < count; ++lane) {
+            const bool from_second = (lane & span) != 0;
+            low[lane] = static_cast<Index<T>>(from_second ? lane - span + count : lane);
+            high[lane] = static_cast<Index<T>>(from_second ? lane + count : lane + span);
+        }
+#pragma GCC unroll 16
+        for (int row = 0; row < count; ++row) {
+            if ((row & span) == 0) {
+                const Vec<T> first = rows[row], second = rows[row + span];
+                rows[row] = __builtin_shuffle(first, second, low);
+                rows[row + span] = __builtin_shuffle(first, second, high);
+            }
+        }
+    }
+}
+
+// A vector of pairs at once: one chain of sums alone would wait for itself.
 template <typename T, typename S>
 void dots_from(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std::int64_t* columns,
                std::int64_t count, T* out) {
+    constexpr int chains = lanes<T>;
     for (std::int64_t done = 0; done < count; done += chains) {
         const S *left[chains], *right[chains];
         for (int chain = 0; chain < chains; ++chain) {
@@ -156,12 +180,19 @@ void dots_from(const Matrix& x, const std::int64_t* rows, const Matrix& y, const
             left[chain] = static_cast<const S*>(x.data) + rows[pair] * x.stride;
             right[chain] = static_cast<const S*>(y.data) + columns[pair] * y.stride;
         }
-        T sums[chains] = {};
-        for (std::int64_t k = 0; k < x.width; ++k) {
-#pragma GCC unroll 8
+        Vec<T> sums{};
+        for (std::int64_t k = 0; k < x.width; k += chains) {
+            Vec<T> a[chains], b[chains];
+#pragma GCC unroll 16
             for (int chain = 0; chain < chains; ++chain) {
-                sums[chain] = multiply_add(static_cast<T>(widen(left[chain][k])),
-                                           static_cast<T>(widen(right[chain][k])), sums[chain]);
+                a[chain] = wide_values<T>(left[chain], k, x.width);
+                b[chain] = wide_values<T>(right[chain], k, x.width);
+            }
+            transpose<T>(a);
+            transpose<T>(b);
+#pragma GCC unroll 16
+            for (int step = 0; step < chains; ++step) {
+                sums += a[step] * b[step];
             }
         }
         for (int chain = 0; chain < chains && done + chain < count; ++chain) {
@@ -183,11 +214,13 @@ void dots(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std:
     }
 }
 
-template <typename T> constexpr GradientKernels<T> gradients() {
+template <typename T>
+constexpr GradientKernels<T> gradients() {
     return {pack_across<T, tile_rows>, pack_across<T, tile_vectors * lanes<T>>, add<T>, add_row<T>};
 }
 
-template <typename T> constexpr ProductKernels<T> table() {
+template <typename T>
+constexpr ProductKernels<T> table() {
     constexpr int panel_columns = tile_vectors * lanes<T>;
     return {tile_rows, panel_columns, 1, 0, pack<T, tile_rows>, pack<T, panel_columns>, multiply<T>};
 }

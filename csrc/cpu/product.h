@@ -8,7 +8,8 @@ namespace pcsr {
 
 // Blocks of scores T from packed inputs P. In T itself every score is one chain of products and sums over the width in
 // rising order, whatever its place in a block: the same bits for any blocking, and from `dots` too.
-template <typename T, typename P = T> struct ProductKernels {
+template <typename T, typename P = T>
+struct ProductKernels {
     int panel_rows;
     int panel_columns;
     int depth_step; // packed inputs are padded to a multiple of this
@@ -21,15 +22,18 @@ template <typename T, typename P = T> struct ProductKernels {
                      std::int64_t stride);
 };
 
-template <typename T> struct DotKernels {
+template <typename T>
+struct DotKernels {
     // out[n] = x[rows[n]] . y[columns[n]], n < count.
     void (*dots)(const Matrix& x, const std::int64_t* rows, const Matrix& y, const std::int64_t* columns,
                  std::int64_t count, T* out);
 };
 
 // What gradients need beside: the same panels of a matrix read the other way, and sums.
-template <typename T> struct GradientKernels {
-    // Columns first..first+count of a matrix as panels of panel_rows (panel_columns): out[panel][row][column], zeros beyond.
+template <typename T>
+struct GradientKernels {
+    // Columns first..first+count of a matrix as panels of panel_rows (panel_columns): out[panel][row][column], zeros
+    // beyond.
     void (*pack_rows)(const Matrix& from, std::int64_t first, std::int64_t count, T* out);
     void (*pack_columns)(const Matrix& from, std::int64_t first, std::int64_t count, T* out);
     // to[row][column] += scores[row][column], both with a stride of their own.

@@ -8,16 +8,20 @@
 namespace pcsr {
 namespace {
 
-template <typename T> const RankKernels<T>& rank_kernels();
-template <> const RankKernels<float>& rank_kernels<float>() {
+template <typename T>
+const RankKernels<T>& rank_kernels();
+template <>
+const RankKernels<float>& rank_kernels<float>() {
     return PCSR_TABLE(ranks_f32);
 }
-template <> const RankKernels<double>& rank_kernels<double>() {
+template <>
+const RankKernels<double>& rank_kernels<double>() {
     return PCSR_TABLE(ranks_f64);
 }
 
-template <typename T> class FullCount final : public BlockVisitor<T> {
-  public:
+template <typename T>
+class FullCount final : public BlockVisitor<T> {
+public:
     FullCount(const Matrix& images, const Matrix& captions, const Truth<T>& truth, Ties ties)
         : loop_(product_kernels<T>(), images, captions, Cut{}), kernels_(rank_kernels<T>()), truth_(truth), ties_(ties),
           padded_(loop_.padded_columns()) {
@@ -55,7 +59,7 @@ template <typename T> class FullCount final : public BlockVisitor<T> {
         }
     }
 
-  private:
+private:
     Index<T>* lanes_of(int slot) { return lane_counts_.data() + slot * loop_.block_rows() * kernels_.lanes; }
 
     BlockLoop<T> loop_;
@@ -68,15 +72,17 @@ template <typename T> class FullCount final : public BlockVisitor<T> {
 };
 
 template <typename T>
-bool count_screened(const Matrix&, const Matrix&, const Truth<T>&, Ties, std::int64_t*, std::int64_t*) {
+bool count_screened(const Matrix&, const Matrix&, const Truth<T>&, Ties, Precision, std::int64_t*, std::int64_t*) {
     return false;
 }
 
 #ifdef PCSR_X86
 template <>
 bool count_screened(const Matrix& images, const Matrix& captions, const Truth<float>& truth, Ties ties,
-                    std::int64_t* image_counts, std::int64_t* caption_counts) {
-    return has_half() && count_ranks_screened(half_kernels(), images, captions, truth, ties, image_counts, caption_counts);
+                    Precision precision, std::int64_t* image_counts, std::int64_t* caption_counts) {
+    const bool wanted = precision == Precision::automatic ? worth_screening(images, captions) : has_half();
+    return precision != Precision::exact && wanted &&
+           count_ranks_screened(half_kernels(), images, captions, truth, ties, image_counts, caption_counts);
 }
 #endif
 
@@ -84,19 +90,19 @@ bool count_screened(const Matrix& images, const Matrix& captions, const Truth<fl
 
 template <typename T>
 void retrieval_ranks(const Matrix& images, const Matrix& captions, const std::int64_t* image_of_caption, Ties ties,
-                     bool screened, std::int64_t* image_ranks, std::int64_t* caption_ranks) {
+                     Precision precision, std::int64_t* image_ranks, std::int64_t* caption_ranks) {
     const Truth<T> truth(images, captions, image_of_caption, round_up(captions.rows, 64));
     std::fill_n(image_ranks, images.rows, 0);
     std::fill_n(caption_ranks, captions.rows, 0);
-    if (!screened || !count_screened<T>(images, captions, truth, ties, image_ranks, caption_ranks)) {
+    if (!count_screened<T>(images, captions, truth, ties, precision, image_ranks, caption_ranks)) {
         FullCount<T>(images, captions, truth, ties).run(image_ranks, caption_ranks);
     }
     truth.leave_own_out(ties, image_ranks, caption_ranks);
 }
 
-template void retrieval_ranks<float>(const Matrix&, const Matrix&, const std::int64_t*, Ties, bool, std::int64_t*,
+template void retrieval_ranks<float>(const Matrix&, const Matrix&, const std::int64_t*, Ties, Precision, std::int64_t*,
                                      std::int64_t*);
-template void retrieval_ranks<double>(const Matrix&, const Matrix&, const std::int64_t*, Ties, bool, std::int64_t*,
+template void retrieval_ranks<double>(const Matrix&, const Matrix&, const std::int64_t*, Ties, Precision, std::int64_t*,
                                       std::int64_t*);
 
 } // namespace pcsr

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dispatch.h"
+#include "search.h"
 #include "types.h"
 
 namespace pcsr {
@@ -11,7 +12,8 @@ enum class Ties : int { pessimistic = 0, optimistic = 1, stable = 2 };
 
 // Thresholds of the block's rows and columns, the number of the caption and image they are the scores of, and counts:
 // `lanes` a row, one a column.
-template <typename T> struct RankState {
+template <typename T>
+struct RankState {
     const T* row_truth;
     const T* column_truth;
     const Index<T>* row_own;
@@ -20,7 +22,8 @@ template <typename T> struct RankState {
     Index<T>* column_counts;
 };
 
-template <typename T> struct RankKernels {
+template <typename T>
+struct RankKernels {
     int lanes;
     // Adds how many scores come before the truth of their row, and of their column; the truth itself counts too under
     // pessimistic.
@@ -30,7 +33,7 @@ template <typename T> struct RankKernels {
 // Ranks from 0, -1 of an image without a caption.
 template <typename T>
 void retrieval_ranks(const Matrix& images, const Matrix& captions, const std::int64_t* image_of_caption, Ties ties,
-                     bool screened, std::int64_t* image_ranks, std::int64_t* caption_ranks);
+                     Precision precision, std::int64_t* image_ranks, std::int64_t* caption_ranks);
 
 } // namespace pcsr
 

@@ -6,7 +6,8 @@ namespace pcsr::PCSR_ISA {
 namespace {
 
 // All bits where a score comes before the truth. A NaN is never smaller: pessimistic counts it.
-template <typename T, Ties ties> PCSR_INLINE auto before(Vec<T> score, Vec<T> truth, Vec<Index<T>> at, Vec<Index<T>> own) {
+template <typename T, Ties ties>
+PCSR_INLINE auto before(Vec<T> score, Vec<T> truth, Vec<Index<T>> at, Vec<Index<T>> own) {
     if constexpr (ties == Ties::pessimistic) {
         return ~(score < truth);
     } else if constexpr (ties == Ties::optimistic) {
@@ -16,7 +17,8 @@ template <typename T, Ties ties> PCSR_INLINE auto before(Vec<T> score, Vec<T> tr
     }
 }
 
-template <typename T, Ties ties> void count_ties(const Block<T>& block, const RankState<T>& state) {
+template <typename T, Ties ties>
+void count_ties(const Block<T>& block, const RankState<T>& state) {
     constexpr int step = lanes<T>;
     using Ints = Vec<Index<T>>;
     for (std::int64_t column = 0; column < block.columns; column += step) {
@@ -30,13 +32,14 @@ template <typename T, Ties ties> void count_ties(const Block<T>& block, const Ra
             Index<T>* const row_counts = state.row_counts + row * step;
             counts -= before<T, ties>(score, truth, image, own);
             store(row_counts, load(row_counts) - before<T, ties>(score, broadcast(state.row_truth[row]), here,
-                                                                broadcast(state.row_own[row])));
+                                                                 broadcast(state.row_own[row])));
         }
         store(state.column_counts + column, counts);
     }
 }
 
-template <typename T> void count(const Block<T>& block, const RankState<T>& state, Ties ties) {
+template <typename T>
+void count(const Block<T>& block, const RankState<T>& state, Ties ties) {
     switch (ties) {
     case Ties::pessimistic:
         return count_ties<T, Ties::pessimistic>(block, state);

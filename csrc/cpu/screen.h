@@ -16,8 +16,8 @@ struct Candidates {
 struct ScreenState {
     const std::int32_t* row_ids;
     const std::int32_t* column_ids;
-    float* row_best;    // `lanes` values a row
-    float* column_best; // one a column
+    float* row_best;           // `lanes` values a row
+    float* column_best;        // one a column
     const float* row_floor;    // collect: what is below cannot be the largest of its row
     const float* column_floor; // or of its column
     Candidates* rows;
@@ -49,8 +49,8 @@ struct ScreenKernels {
     // Appends all scores at or above a floor to their row's or column's candidates; lists that are full drop what has
     // fallen below the floor since.
     void (*collect)(const Block<float>& block, const ScreenState& state);
-    // Adds how many scores lie above the high limits of their row and column. Lists those within a range, by their place
-    // row * columns + column, and returns how many.
+    // Adds how many scores lie above the high limits of their row and column. Lists those within a range, by their
+    // place row * columns + column, and returns how many.
     std::int64_t (*count)(const Block<float>& block, const CountState& state);
 };
 

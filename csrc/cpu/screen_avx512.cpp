@@ -7,38 +7,63 @@ namespace {
 
 constexpr int lanes = 16;
 
-// float32 values and their bfloat16 roundings are subtracted exactly; the squares are summed in float64.
-RowSize measure(const Matrix& from, std::int64_t row) {
-    __m512d length[2] = {_mm512_setzero_pd(), _mm512_setzero_pd()}, rounding[2] = {length[0], length[1]};
+// Values k.. of a row as float32, zeros where `inside` is not set.
+__m512 wide_values(const Matrix& from, std::int64_t row, std::int64_t k, __mmask16 inside) {
+    const std::int64_t start = row * from.stride + k;
+    if (from.type == Type::bf16) {
+        const auto* half = static_cast<const std::uint16_t*>(from.data) + start;
+        return _mm512_castsi512_ps(
+            _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(inside, half)), 16));
+    }
+    return _mm512_maskz_loadu_ps(inside, static_cast<const float*>(from.data) + start);
+}
+
+// What rounding to bfloat16 takes away; the difference is exact.
+__m512 lost_by_rounding(__m512 value) {
+    const __m512i bits = _mm512_castps_si512(value);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i kept = _mm512_and_si512(up, _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+    return _mm512_sub_ps(value, _mm512_castsi512_ps(kept));
+}
+
+__mmask16 lanes_left(std::int64_t count) {
+    return count < lanes ? static_cast<__mmask16>((1u << count) - 1) : static_cast<__mmask16>(-1);
+}
+
+// Squares summed in float64: for rows so short or so long that float32 would lose them.
+RowSize measure_wide(const Matrix& from, std::int64_t row) {
+    __m512d length = _mm512_setzero_pd(), rounding = length;
     for (std::int64_t k = 0; k < from.width; k += lanes) {
-        const std::int64_t left = from.width - k;
-        const __mmask16 inside = left < lanes ? static_cast<__mmask16>((1u << left) - 1) : static_cast<__mmask16>(-1);
-        const std::int64_t start = row * from.stride + k;
-        __m512 value;
-        if (from.type == Type::bf16) {
-            const auto* half = static_cast<const std::uint16_t*>(from.data) + start;
-            const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(inside, half));
-            value = _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
-        } else {
-            value = _mm512_maskz_loadu_ps(inside, static_cast<const float*>(from.data) + start);
-        }
-        const __m512i bits = _mm512_castps_si512(value);
-        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-        const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-        const __m512i kept = _mm512_and_si512(up, _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
-        const __m512 lost = _mm512_sub_ps(value, _mm512_castsi512_ps(kept));
+        const __m512 value = wide_values(from, row, k, lanes_left(from.width - k)), lost = lost_by_rounding(value);
         for (int half = 0; half < 2; ++half) {
             const auto wide = [half](__m512 v) {
                 return _mm512_cvtps_pd(half == 0 ? _mm512_castps512_ps256(v) : _mm512_extractf32x8_ps(v, 1));
             };
-            length[half] = _mm512_fmadd_pd(wide(value), wide(value), length[half]);
-            rounding[half] = _mm512_fmadd_pd(wide(lost), wide(lost), rounding[half]);
+            length = _mm512_fmadd_pd(wide(value), wide(value), length);
+            rounding = _mm512_fmadd_pd(wide(lost), wide(lost), rounding);
         }
     }
-    const auto root = [](const __m512d* sums) {
-        return __builtin_sqrt(_mm512_reduce_add_pd(_mm512_add_pd(sums[0], sums[1])));
-    };
-    return {root(length), root(rounding)};
+    return {__builtin_sqrt(_mm512_reduce_add_pd(length)), __builtin_sqrt(_mm512_reduce_add_pd(rounding))};
+}
+
+// Rounded up by more than sums of squares in float32 can lose.
+RowSize measure(const Matrix& from, std::int64_t row) {
+    constexpr double shortest = 1e-10, longest = 1e15; // of a row whose squares float32 holds
+    constexpr double underflow = 1e-18;                // of what rounding takes from one value
+    __m512 length = _mm512_setzero_ps(), rounding = length;
+    for (std::int64_t k = 0; k < from.width; k += lanes) {
+        const __m512 value = wide_values(from, row, k, lanes_left(from.width - k)), lost = lost_by_rounding(value);
+        length = _mm512_fmadd_ps(value, value, length);
+        rounding = _mm512_fmadd_ps(lost, lost, rounding);
+    }
+    const double width = static_cast<double>(from.width), up = 1 + 1e-7 * (width / lanes + lanes);
+    const double whole = __builtin_sqrt(static_cast<double>(_mm512_reduce_add_ps(length))) * up;
+    if (!(whole > shortest && whole < longest)) {
+        return measure_wide(from, row);
+    }
+    const double lost = __builtin_sqrt(static_cast<double>(_mm512_reduce_add_ps(rounding))) * up;
+    return {whole, lost + underflow * width};
 }
 
 void raise(const Block<float>& block, const ScreenState& state) {

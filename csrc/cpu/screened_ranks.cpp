@@ -15,7 +15,7 @@ float above(double value) {
 }
 
 class ScreenedCount final : public BlockVisitor<float> {
-  public:
+public:
     ScreenedCount(const HalfKernels& products, const Matrix& images, const Matrix& captions, const Truth<float>& truth,
                   Ties ties)
         : images_(images), captions_(captions), truth_(truth), ties_(ties), loop_(products, images, captions, cut),
@@ -68,7 +68,7 @@ class ScreenedCount final : public BlockVisitor<float> {
         }
     }
 
-  private:
+private:
     struct Doubts {
         std::vector<std::int32_t> places;
         std::vector<std::int64_t> rows, columns;

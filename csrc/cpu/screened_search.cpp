@@ -18,12 +18,11 @@ float floor_of(float best, double bound) {
 }
 
 class ScreenedSearch final : public BlockVisitor<float> {
-  public:
+public:
     ScreenedSearch(const HalfKernels& products, const Matrix& x, const Matrix& y, const Groups& groups,
                    const Margins<float>& margins, const Hardest<float>& out)
         : x_(x), y_(y), margins_(margins), out_(out), loop_(products, x, y, cut), padded_(loop_.padded_columns()),
-          ids_(ids_of<float>(groups, x.rows, y.rows, padded_)),
-          bounds_(x, y, largest_margin(margins, x.rows, y.rows)) {
+          ids_(ids_of<float>(groups, x.rows, y.rows, padded_)), bounds_(x, y, largest_margin(margins, x.rows, y.rows)) {
         bounds_.columns.resize(padded_);
     }
 
@@ -74,7 +73,7 @@ class ScreenedSearch final : public BlockVisitor<float> {
         avx512::screen.collect(block, now);
     }
 
-  private:
+private:
     static double largest_margin(const Margins<float>& margins, std::int64_t rows, std::int64_t columns) {
         double largest = 0;
         const std::int64_t count = margins.shift == Shift::none ? 0 : margins.shift == Shift::row ? rows : columns;
@@ -91,10 +90,13 @@ class ScreenedSearch final : public BlockVisitor<float> {
 
     ScreenState state(int part, int slot, const Block<float>& block) {
         const std::int64_t column = part * padded_ + block.first_column;
-        return {ids_.rows.data() + block.first_row, ids_.columns.data() + block.first_column,
-                lanes_of(slot),                     column_best_.data() + column,
+        return {ids_.rows.data() + block.first_row,
+                ids_.columns.data() + block.first_column,
+                lanes_of(slot),
+                column_best_.data() + column,
                 row_floor_.data() + slot * loop_.block_rows(),
-                column_floor_.data() + column,      rows_.data() + block.first_row,
+                column_floor_.data() + column,
+                rows_.data() + block.first_row,
                 columns_.data() + column};
     }
 

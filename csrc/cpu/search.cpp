@@ -19,7 +19,8 @@ bool find_faster(const Matrix&, const Matrix&, const Groups&, const Margins<T>&,
 template <>
 bool find_faster(const Matrix& x, const Matrix& y, const Groups& groups, const Margins<float>& margins,
                  Precision precision, const Hardest<float>& out) {
-    if (precision == Precision::exact || !has_half()) {
+    const bool waits = precision == Precision::automatic && !worth_screening(x, y);
+    if (precision == Precision::exact || waits || !has_half()) {
         return false;
     }
     if (precision == Precision::bf16) {

@@ -7,7 +7,8 @@ namespace pcsr {
 
 // Added to the scores before they are compared: nothing, one a row, one a column, or a matrix of `stride`.
 enum class Shift : int { none = 0, row = 1, column = 2, matrix = 3 };
-template <typename T> struct Margins {
+template <typename T>
+struct Margins {
     Shift shift;
     const T* values;
     std::int64_t stride;
@@ -21,7 +22,8 @@ struct Groups {
 
 // Largest value and its place for every row and column, -infinity and -1 without a negative; the lowest place on ties.
 // `own` (may be null) takes the scores of pairs with equal numbers, before any margin.
-template <typename T> struct Hardest {
+template <typename T>
+struct Hardest {
     T* row_values;
     std::int64_t* row_indices;
     T* column_values;
@@ -30,16 +32,16 @@ template <typename T> struct Hardest {
 };
 
 // exact: scores as computed in T. bf16: of inputs rounded to bfloat16. screened: the exact answer, to the bit, of which
-// only what bfloat16 scores cannot rule out is computed in T.
-enum class Precision { exact, bf16, screened };
+// only what bfloat16 scores cannot rule out is computed in T. automatic: screened where that pays.
+enum class Precision { exact, bf16, screened, automatic };
 
 template <typename T>
 void find_hardest(const Matrix& x, const Matrix& y, const Groups& groups, const Margins<T>& margins,
                   Precision precision, const Hardest<T>& out);
 
-// dx, dy (B, D) of the hardest-negative loss, zero-filled here: `by_row` and `by_column` (B,) are the upstream gradients
-// of the active hinges, the indices those found, anything where the upstream is 0. No product: rows are gathered and
-// scattered, in the order of the pairs whatever the number of threads.
+// dx, dy (B, D) of the hardest-negative loss, zero-filled here: `by_row` and `by_column` (B,) are the upstream
+// gradients of the active hinges, the indices those found, anything where the upstream is 0. No product: rows are
+// gathered and scattered, in the order of the pairs whatever the number of threads.
 template <typename T>
 void hardest_gradient(const Matrix& x, const Matrix& y, const T* by_row, const T* by_column,
                       const std::int64_t* row_indices, const std::int64_t* column_indices, T* dx, T* dy);

@@ -7,7 +7,8 @@ namespace {
 // Each thread owns some columns of the gradients and passes over all pairs.
 constexpr std::int64_t least_columns = 64;
 
-template <typename T> struct Slice {
+template <typename T>
+struct Slice {
     std::int64_t first;
     std::int64_t count;
 

@@ -9,29 +9,36 @@
 
 namespace pcsr::PCSR_ISA {
 
-template <typename T> struct VectorOf {
+template <typename T>
+struct VectorOf {
     typedef T type __attribute__((vector_size(PCSR_VECTOR_BYTES)));
     typedef T unaligned __attribute__((vector_size(PCSR_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
 };
 
-template <typename T> using Vec = typename VectorOf<T>::type;
+template <typename T>
+using Vec = typename VectorOf<T>::type;
 
-template <typename T> constexpr int lanes = PCSR_VECTOR_BYTES / static_cast<int>(sizeof(T));
+template <typename T>
+constexpr int lanes = PCSR_VECTOR_BYTES / static_cast<int>(sizeof(T));
 
-template <typename T> PCSR_INLINE Vec<T> load(const T* from) {
+template <typename T>
+PCSR_INLINE Vec<T> load(const T* from) {
     return *reinterpret_cast<const typename VectorOf<T>::unaligned*>(from);
 }
 
-template <typename T> PCSR_INLINE void store(T* to, Vec<T> value) {
+template <typename T>
+PCSR_INLINE void store(T* to, Vec<T> value) {
     *reinterpret_cast<typename VectorOf<T>::unaligned*>(to) = value;
 }
 
-template <typename T> PCSR_INLINE Vec<T> broadcast(T value) {
+template <typename T>
+PCSR_INLINE Vec<T> broadcast(T value) {
     return value - Vec<T>{}; // a sum would turn -0 into 0, so that the compiler keeps it
 }
 
 // 0, 1, 2, ... in each lane.
-template <typename T> PCSR_INLINE Vec<T> iota() {
+template <typename T>
+PCSR_INLINE Vec<T> iota() {
     Vec<T> value{};
     for (int lane = 0; lane < lanes<T>; ++lane) {
         value[lane] = static_cast<T>(lane);
@@ -39,12 +46,14 @@ template <typename T> PCSR_INLINE Vec<T> iota() {
     return value;
 }
 
-template <typename T> PCSR_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
+template <typename T>
+PCSR_INLINE Vec<T> larger(Vec<T> a, Vec<T> b) {
     return a > b ? a : b;
 }
 
 // Whether any lane of a comparison holds.
-template <typename T> PCSR_INLINE bool any(Vec<Index<T>> mask) {
+template <typename T>
+PCSR_INLINE bool any(Vec<Index<T>> mask) {
     typedef long long Words __attribute__((vector_size(PCSR_VECTOR_BYTES)));
     const Words words = reinterpret_cast<Words>(mask);
     long long all = 0;

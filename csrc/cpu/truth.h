@@ -9,8 +9,10 @@
 
 namespace pcsr {
 
-// Made by the chain of sums that blocks are made by, so that equal scores are equal bits. Captions are padded with zeros.
-template <typename T> struct Truth {
+// Made by the chain of sums that blocks are made by, so that equal scores are equal bits. Captions are padded with
+// zeros.
+template <typename T>
+struct Truth {
     Truth(const Matrix& images, const Matrix& texts, const std::int64_t* image_of_caption, std::int64_t padded)
         : captions(static_cast<std::size_t>(texts.rows)), of_image(static_cast<std::size_t>(images.rows), none),
           of_caption(static_cast<std::size_t>(padded)), best(of_image.size(), -1), image(of_caption.size()),

@@ -17,17 +17,22 @@ struct Matrix {
 };
 
 // Integers as wide as T: indices and ids kept beside values in vector registers.
-template <typename T> struct IndexOf;
-template <> struct IndexOf<float> {
+template <typename T>
+struct IndexOf;
+template <>
+struct IndexOf<float> {
     using type = std::int32_t;
 };
-template <> struct IndexOf<double> {
+template <>
+struct IndexOf<double> {
     using type = std::int64_t;
 };
-template <typename T> using Index = typename IndexOf<T>::type;
+template <typename T>
+using Index = typename IndexOf<T>::type;
 
 // Scores of some neighbouring images (rows) and captions (columns), in scratch memory of the caller.
-template <typename T> struct Block {
+template <typename T>
+struct Block {
     T* scores;
     std::int64_t stride;
     std::int64_t first_row;

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pcsr_fast.ops.contrastive import contrastive_loss, contrastive_loss_from_scores
+from pcsr_fast.ops.mixture import fit_mixture
 from pcsr_fast.ops.predictions import match_texts, prediction_oscillation, vote_consistency
 from pcsr_fast.ops.search import hardest_negatives, retrieval_ranks, retrieval_ranks_from_scores
-from pcsr_fast.ops.statistics import fit_mixture, pair_losses, similarity
+from pcsr_fast.ops.statistics import pair_losses, similarity
 from pcsr_fast.ops.triplet import triplet_loss, triplet_loss_from_scores
 from pcsr_fast.reference.hardest import HardestNegatives
 from pcsr_fast.reference.labels import entropy, gce, ncr_predict

@@ -10,13 +10,13 @@ from torch import Tensor
 from pcsr_fast import backends
 from pcsr_fast.reference.reduction import compute_dtype
 
-PRECISIONS = ("exact", "bf16", "screened")
+PRECISIONS = ("auto", "exact", "bf16", "screened")
 
 
 def at_precision(value: Tensor, precision: str) -> Tensor:
     """`value` as scores are computed from it: in float32 at least, rounded to bfloat16 before if asked for.
 
-    "screened" says how to be fast, not what to compute: it is "exact" here.
+    "auto" and "screened" say how to be fast, not what to compute: both are "exact" here.
     """
     wide = value.to(torch.bfloat16) if precision == "bf16" else value
     return wide.to(compute_dtype(value.dtype))

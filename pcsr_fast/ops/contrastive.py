@@ -57,7 +57,7 @@ def contrastive_loss(
     """
     _checks.check_embeddings("contrastive_loss", x, y)
     settings = _checked("contrastive_loss", x, (kind, temperature, q, margin), groups, reduction)
-    return reduce_losses(contrastive_op(x, y, *settings, groups, backend or ""), reduction)
+    return reduce_losses(contrastive_op(x, y, *settings, groups, backend or "")[0], reduction)
 
 
 def contrastive_loss_from_scores(

@@ -107,7 +107,7 @@ def _(scores: Tensor, image_of_text: Tensor, ties: str, backend: str) -> tuple[T
 
 
 def hardest_negatives(
-    x: Tensor, y: Tensor, groups: Groups = None, *, precision: str = "exact", backend: str | None = None
+    x: Tensor, y: Tensor, groups: Groups = None, *, precision: str = "auto", backend: str | None = None
 ) -> HardestNegatives:
     """The largest score of another id per row and per column of S = x y^T, x (N, D), y (M, D).
 
@@ -139,7 +139,7 @@ def retrieval_ranks(
     image_of_text: Tensor,
     ties: str = "pessimistic",
     *,
-    precision: str = "exact",
+    precision: str = "auto",
     backend: str | None = None,
 ) -> RetrievalRanks:
     """0-based retrieval ranks of S = x y^T in both directions, without holding S.

@@ -1,4 +1,4 @@
-"""Set-wide ops without gradients: similarity matrix, pair losses, mixtures (METHODS 2.3; KERNELS 1, K2 and K3)."""
+"""Set-wide ops without gradients: similarity matrix, pair losses (METHODS 2.2; KERNELS 1, K2)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from torch import Tensor
 
 from pcsr_fast import backends
 from pcsr_fast.ops import _checks
-from pcsr_fast.reference import mixture, pairs
+from pcsr_fast.ops.cpu import pairs as cpu
+from pcsr_fast.ops.cpu.arguments import supports
+from pcsr_fast.reference import pairs
 from pcsr_fast.reference.labels import unit_rows
-from pcsr_fast.reference.mixture_model import Mixture
 from pcsr_fast.reference.pairs import PairLosses
 
 backends.register("pair_losses", "reference", pairs.pair_losses)
-backends.register("fit_mixture", "reference", mixture.fit_mixture)
+backends.register("pair_losses", "cpu", cpu.pair_losses, supports)
 
 
 def similarity(x: Tensor, y: Tensor, normalize: bool = True) -> Tensor:
@@ -44,7 +45,8 @@ def pair_losses(
     """Mean-hinge loss of every pair of a whole set, with the moments the split needs.
 
     Args:
-        x, y: image and caption embeddings (N, D), one floating dtype and device; row i of both is a pair.
+        x, y: image and caption embeddings (N, D), one floating dtype and device; row i of both is a pair. Sets larger
+            than memory: `torch.from_numpy(np.load(path, mmap_mode="r"))`.
         margin: a number.
         batch_size: None takes all other pairs as negatives; else only those of the pair's own block, nearly equal
             blocks of at most this many pairs (at least 2), cut from `order`.
@@ -83,45 +85,3 @@ def pair_losses(
     with torch.autocast(x.device.type, enabled=False):
         losses: PairLosses = run(x, y, margin=margin, batch_size=batch_size, order=order, groups=groups, chunk=chunk)
     return losses
-
-
-def fit_mixture(
-    values: Tensor,
-    kind: str = "gaussian",
-    *,
-    init: str | Tensor = "quantile",
-    max_iter: int = 10,
-    tol: float = 1e-2,
-    reg_covar: float = 5e-4,
-    monotone: str = "off",
-    backend: str | None = None,
-) -> Mixture:
-    """Two-component mixture of `values` (any shape, floating), by EM in float64, deterministic.
-
-    Args:
-        values: losses, usually through `minmax`; kind="beta" needs them in [0, 1].
-        kind: gaussian (scikit-learn's recurrence and stop rule) or beta (by moments, always `max_iter` iterations).
-        init: quantile (2-means from the quartiles), kmeans (the best 2-means), floating means (2,), or an integer
-            or bool assignment (N,) of 0 and 1. Gaussian only.
-        max_iter, tol, reg_covar: EM iterations, change of mean log-likelihood that ends them, variance floor added.
-        monotone: off, or clip for a posterior that never rises with the value.
-        backend: see `pcsr_fast.backends`.
-
-    Returns:
-        Mixture: means, variances, weights (2,) sorted by mean; posterior() of the low one; separation; n_iter.
-
-    Raises:
-        TypeError: values are no floating tensor. ValueError: empty, constant, NaN or infinite values, a bad option.
-        BackendError: `backend` cannot run it.
-
-    Warns:
-        MixtureWarning: one component explains the data.
-
-    Source: METHODS 2.3; KERNELS 1, K3.
-    """
-    if not isinstance(values, Tensor) or values.dtype not in _checks.FLOATING:
-        got = getattr(values, "dtype", type(values).__name__)
-        raise TypeError(f"fit_mixture: values: got {got}, expected a floating torch.Tensor")
-    run = backends.select("fit_mixture", backend, values, kind=kind, init=init)
-    fitted: Mixture = run(values, kind, init=init, max_iter=max_iter, tol=tol, reg_covar=reg_covar, monotone=monotone)
-    return fitted

@@ -33,7 +33,7 @@ def triplet_loss(
     negatives: str = "hardest",
     groups: Tensor | None = None,
     reduction: str = "mean",
-    precision: str = "exact",
+    precision: str = "auto",
     backend: str | None = None,
 ) -> Tensor:
     """Hinge triplet loss of S = x y^T: l_i = reduce_j [m + S_ij - S_ii]+ + reduce_k [m + S_ki - S_ii]+.
@@ -47,8 +47,9 @@ def triplet_loss(
             the min(k, available) largest hinges). Among equals the lowest index.
         groups: (B,) integers; pairs with equal ids are no negatives of each other. None: only the pair itself is none.
         reduction: mean, sum or none (per-sample (B,)). A sample without a negative has loss 0.
-        precision: of the scores. exact: float32 (float64 for such inputs); bf16: inputs rounded to bfloat16; screened:
-            what bfloat16 cannot rule out is computed exactly, so that the answer is that of exact to the bit.
+        precision: of the scores. exact: float32 (float64 for such inputs); screened: only what bfloat16 cannot rule out is
+            computed so, and the answer is that of exact to the bit; auto: screened where that is faster; bf16: inputs
+            rounded to bfloat16. Other negatives than the hardest are computed exactly under screened.
         backend: see `pcsr_fast.backends`.
 
     Returns:

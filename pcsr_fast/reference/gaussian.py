@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class MixtureFit(NamedTuple):
-    """Parameters (2,) float64 in no particular order, Beta shapes or None, and how EM ended."""
+    """Parameters (2,) float64, Beta shapes or None, how EM ended, and the BIC gap that `fit_parameters` adds."""
 
     means: Tensor
     variances: Tensor
@@ -20,6 +20,7 @@ class MixtureFit(NamedTuple):
     log_likelihood: float
     a: Tensor | None = None
     b: Tensor | None = None
+    bic_gap: float = math.nan
 
 
 def log_gaussian_density(x: Tensor, means: Tensor, variances: Tensor) -> Tensor:
@@ -28,11 +29,18 @@ def log_gaussian_density(x: Tensor, means: Tensor, variances: Tensor) -> Tensor:
     return -0.5 * (math.log(2 * math.pi) + variances.log()[:, None] + deviation)
 
 
+def check_variance(least: float) -> None:
+    """ValueError unless the smaller variance is positive: a component on equal values needs reg_covar."""
+    if not least > 0:
+        raise ValueError(f"fit_mixture: reg_covar: a component has variance {least:g}, expected a larger reg_covar")
+
+
 def gaussian_moments(x: Tensor, r: Tensor, reg_covar: float) -> tuple[Tensor, Tensor, Tensor]:
-    """N_k = sum r + 10 eps; mu_k = sum r x / N_k; var_k = sum r (x - mu_k)^2 / N_k + reg, for r (K, N)."""
+    """N_k = sum r + 10 eps; mu_k = sum r x / N_k; var_k = sum r (x - mu_k)^2 / N_k + reg > 0, for r (K, N)."""
     mass = r.sum(1) + 10 * torch.finfo(x.dtype).eps
     means = (r @ x) / mass
     variances = (r * (x[None, :] - means[:, None]).square()).sum(1) / mass + reg_covar
+    check_variance(float(variances.min()))
     return mass, means, variances
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pcsr_fast.reference.beta import beta_moments, em_beta, log_beta_density
-from pcsr_fast.reference.gaussian import em_gaussian, log_gaussian_density
-from pcsr_fast.reference.mixture_model import Mixture, check_monotone
+from pcsr_fast.reference.gaussian import MixtureFit, em_gaussian, log_gaussian_density
+from pcsr_fast.reference.mixture_model import Evaluate, Mixture, check_monotone, low_posterior
 from pcsr_fast.reference.two_means import starting_assignment
 from pcsr_fast.reference.values import checked_values
 
@@ -25,17 +25,58 @@ class MixtureWarning(UserWarning):
     """One component explains the data as well as two: a split by posterior would be arbitrary."""
 
 
-def _bic_gap(x: Tensor, kind: str, reg_covar: float, log_likelihood: float) -> float:
-    """BIC of one component fitted by moments (2 parameters) minus BIC of the two (5); warns where one is enough."""
+def check_options(kind: str, init: str | Tensor, max_iter: int) -> None:
+    """ValueError for an unknown kind, max_iter < 1, or a start that the kind does not take."""
+    if kind not in MIXTURE_KINDS:
+        raise ValueError(f"fit_mixture: kind: got {kind!r}, expected gaussian or beta")
+    if max_iter < 1:
+        raise ValueError(f"fit_mixture: max_iter: got {max_iter}, expected at least 1")
+    if kind == "beta" and (not isinstance(init, str) or init != "quantile"):
+        raise ValueError("fit_mixture: init: kind='beta' has one fixed start, expected init to be left out")
+
+
+def bic_gap(count: int, log_likelihood: float, single: float) -> float:
+    """BIC of one component (2 parameters) minus BIC of two (5), from the mean log-likelihoods of both."""
+    return 2 * count * (log_likelihood - single) - 3 * math.log(count)
+
+
+def _single_log_likelihood(x: Tensor, kind: str, reg_covar: float) -> float:
+    """Mean log-likelihood of one component fitted by moments."""
     if kind == "beta":
-        single = log_beta_density(x, *beta_moments(x, torch.ones_like(x)[None, :])).mean()
+        return float(log_beta_density(x, *beta_moments(x, torch.ones_like(x)[None, :])).mean())
+    return float(log_gaussian_density(x, x.mean()[None], x.var(correction=0)[None] + reg_covar).mean())
+
+
+def sorted_by_mean(fit: MixtureFit) -> MixtureFit:
+    """The component of the smaller mean first."""
+    order = fit.means.argsort(stable=True)
+    a, b = (None if shape is None else shape[order] for shape in (fit.a, fit.b))
+    return fit._replace(means=fit.means[order], variances=fit.variances[order], weights=fit.weights[order], a=a, b=b)
+
+
+def fit_parameters(
+    values: Tensor, kind: str, *, init: str | Tensor, max_iter: int, tol: float, reg_covar: float
+) -> MixtureFit:
+    """The fit of `fit_mixture`, sorted by mean, with its BIC gap; raises as it does, and warns of nothing."""
+    check_options(kind, init, max_iter)
+    x = checked_values(values, kind)
+    if kind == "beta":
+        x = x.clamp(1e-4, 1 - 1e-4)
+        fit = em_beta(x, max_iter, tol)
     else:
-        single = log_gaussian_density(x, x.mean()[None], x.var(correction=0)[None] + reg_covar).mean()
-    gap = 2 * x.numel() * (log_likelihood - float(single)) - 3 * math.log(x.numel())
-    if gap <= 0:
-        text = f"fit_mixture: one component explains these {x.numel()} values (BIC gap {gap:.3g} <= 0)"
-        warnings.warn(MixtureWarning(text), stacklevel=3)
-    return gap
+        fit = em_gaussian(x, starting_assignment(x, init), max_iter, tol, reg_covar)
+    gap = bic_gap(x.numel(), fit.log_likelihood, _single_log_likelihood(x, kind, reg_covar))
+    return sorted_by_mean(fit._replace(bic_gap=gap))
+
+
+def as_mixture(
+    fit: MixtureFit, kind: str, values: Tensor, monotone: str, evaluate: Evaluate = low_posterior
+) -> Mixture:
+    """The fit as `fit_mixture` hands it out; warns where one component is enough."""
+    if fit.bic_gap <= 0:
+        text = f"one component explains these {values.numel()} values (BIC gap {fit.bic_gap:.3g} <= 0)"
+        warnings.warn(MixtureWarning(f"fit_mixture: {text}"), stacklevel=3)
+    return Mixture(kind=kind, monotone=monotone, values=values.detach(), evaluate=evaluate, **fit._asdict())
 
 
 def fit_mixture(
@@ -59,32 +100,6 @@ def fit_mixture(
     Warns:
         MixtureWarning: one component explains the data (by BIC).
     """
-    if kind not in MIXTURE_KINDS:
-        raise ValueError(f"fit_mixture: kind: got {kind!r}, expected gaussian or beta")
     check_monotone(monotone)
-    if max_iter < 1:
-        raise ValueError(f"fit_mixture: max_iter: got {max_iter}, expected at least 1")
-    x = checked_values(values, kind)
-    if kind == "beta":
-        if not isinstance(init, str) or init != "quantile":
-            raise ValueError("fit_mixture: init: kind='beta' has one fixed start, expected init to be left out")
-        x = x.clamp(1e-4, 1 - 1e-4)
-        fit = em_beta(x, max_iter, tol)
-    else:
-        fit = em_gaussian(x, starting_assignment(x, init), max_iter, tol, reg_covar)
-    bic_gap = _bic_gap(x, kind, reg_covar, fit.log_likelihood)
-    order = fit.means.argsort(stable=True)
-    return Mixture(
-        kind=kind,
-        means=fit.means[order],
-        variances=fit.variances[order],
-        weights=fit.weights[order],
-        n_iter=fit.n_iter,
-        converged=fit.converged,
-        log_likelihood=fit.log_likelihood,
-        bic_gap=bic_gap,
-        a=None if fit.a is None else fit.a[order],
-        b=None if fit.b is None else fit.b[order],
-        monotone=monotone,
-        values=values.detach().clone(),
-    )
+    fit = fit_parameters(values, kind, init=init, max_iter=max_iter, tol=tol, reg_covar=reg_covar)
+    return as_mixture(fit, kind, values, monotone)

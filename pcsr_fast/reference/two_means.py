@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 MAX_LLOYD_STEPS = 300
+STARTS = ("quantile", "kmeans")
 
 
 def best_two_means(x: Tensor) -> Tensor:
@@ -47,29 +48,49 @@ def _quartiles(x: Tensor) -> tuple[Tensor, Tensor]:
     return (low, high) if low < high else (ordered[0], ordered[-1])
 
 
+def check_init(init: str | Tensor) -> None:
+    """ValueError for an unknown name of a start."""
+    if isinstance(init, str) and init not in STARTS:
+        raise ValueError(f"fit_mixture: init: got {init!r}, expected quantile, kmeans, means or an assignment")
+
+
+def checked_means(init: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Starting means in rising order, in the type of `low`; `low` and `high` are the extreme values.
+
+    Raises:
+        ValueError: not two different numbers, or all values nearer to one of them.
+    """
+    means = init.to(low).flatten().sort().values
+    if means.numel() != 2 or not bool(means[0] < means[1]):
+        raise ValueError(f"fit_mixture: init: got means {init.tolist()}, expected two different numbers")
+    if bool(nearer_to_high(low, means[0], means[1])) or not bool(nearer_to_high(high, means[0], means[1])):
+        raise ValueError(f"fit_mixture: init: means {means.tolist()} leave one component empty")
+    return means[0], means[1]
+
+
+def checked_assignment(init: Tensor, values: Tensor) -> Tensor:
+    """Assignment (N,) bool on the device of `values`.
+
+    Raises:
+        ValueError: not one 0 or 1 a value, or all the same.
+    """
+    assignment, count = init.to(values.device).flatten(), values.numel()
+    if assignment.numel() != count or not bool(((assignment == 0) | (assignment == 1)).all()):
+        raise ValueError(f"fit_mixture: init: got shape {tuple(init.shape)}, expected 0 or 1 for {count} values")
+    if bool(assignment.all()) or not bool(assignment.any()):
+        raise ValueError("fit_mixture: init: the assignment uses one component, expected both")
+    return assignment.bool()
+
+
 def starting_assignment(x: Tensor, init: str | Tensor) -> Tensor:
     """Assignment (N,) bool, True for the second component, as `fit_mixture` describes `init`; x is not constant.
 
     Raises:
         ValueError: an unknown name, or a tensor that is neither two starting means nor an assignment to both.
     """
-    if isinstance(init, str):
-        if init == "kmeans":
-            return best_two_means(x)
-        if init == "quantile":
-            return lloyd_two_means(x, *_quartiles(x))
-        raise ValueError(f"fit_mixture: init: got {init!r}, expected quantile, kmeans, means or an assignment")
-    if init.is_floating_point():
-        means = init.to(x).flatten().sort().values
-        if means.numel() != 2 or not bool(means[0] < means[1]):
-            raise ValueError(f"fit_mixture: init: got means {init.tolist()}, expected two different numbers")
-        high = nearer_to_high(x, means[0], means[1])
-        if bool(high.all()) or not bool(high.any()):
-            raise ValueError(f"fit_mixture: init: means {means.tolist()} leave one component empty")
-        return lloyd_two_means(x, means[0], means[1])
-    assignment = init.to(x.device).flatten()
-    if assignment.shape != x.shape or not bool(((assignment == 0) | (assignment == 1)).all()):
-        raise ValueError(f"fit_mixture: init: got shape {tuple(init.shape)}, expected 0 or 1 for {x.numel()} values")
-    if bool(assignment.all()) or not bool(assignment.any()):
-        raise ValueError("fit_mixture: init: the assignment uses one component, expected both")
-    return assignment.bool()
+    check_init(init)
+    if isinstance(init, Tensor):
+        if init.is_floating_point():
+            return lloyd_two_means(x, *checked_means(init, x.min(), x.max()))
+        return checked_assignment(init, x)
+    return best_two_means(x) if init == "kmeans" else lloyd_two_means(x, *_quartiles(x))

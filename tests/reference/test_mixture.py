@@ -208,12 +208,19 @@ class TestPosterior:
         assert mixture.posterior().dtype == torch.float64
         torch.testing.assert_close(mixture.posterior(values), mixture.posterior())
 
-    def test_changing_the_values_later_changes_nothing(self):
+    def test_values_changed_since_the_fit_are_refused(self):
         values = bimodal(0, 100)
         mixture = fit_mixture(values)
         before = mixture.posterior()
         values.zero_()
-        torch.testing.assert_close(mixture.posterior(), before)
+        with pytest.raises(ValueError, match="the fitted ones have changed since"):
+            mixture.posterior()
+        torch.testing.assert_close(mixture.posterior(bimodal(0, 100)), before)
+
+    def test_inference_tensors_can_be_fitted(self):
+        with torch.inference_mode():
+            mixture = fit_mixture(bimodal(0, 100).clone())
+            assert mixture.posterior().shape == (100,)
 
     def test_far_values_are_decided_not_nan(self):
         posterior = fit_mixture(bimodal(0, 100)).posterior(torch.tensor([-1e4, 1e4]))
@@ -272,6 +279,7 @@ BAD = [
     (torch.tensor([0.0, 1.0]), {"init": torch.tensor([1, 1])}, "uses one component"),
     (torch.tensor([0.0, 1.0]), {"init": torch.tensor([0, 1]), "kind": "beta"}, "one fixed start"),
     (torch.tensor([0.0, 1.0]), {"max_iter": 0}, "max_iter: got 0"),
+    (torch.tensor([0.0, 1.0]), {"reg_covar": 0.0}, "reg_covar: a component has variance 0"),
     (torch.tensor([0.0, 1.0]), {"monotone": "up"}, "monotone: got 'up'"),
 ]
 

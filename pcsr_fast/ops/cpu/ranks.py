@@ -23,7 +23,7 @@ def retrieval_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, prec
         matrix(y),
         address(image_of_text),
         TIES.index(ties),
-        precision != "exact",
+        precision,
         [address(value) for value in out],
     )
     return RetrievalRanks(*out)
