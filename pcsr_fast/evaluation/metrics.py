@@ -8,9 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from pcsr_fast.ops import retrieval_ranks_from_scores
+from pcsr_fast.ops.scores import Product, Scores, mean_scores, retrieval_ranks_of, select_scores
 
 Metrics = dict[str, float]
 
@@ -33,33 +32,35 @@ def metrics_from_ranks(i2t: npt.NDArray[np.int64], t2i: npt.NDArray[np.int64]) -
     return result
 
 
-def retrieval_metrics(scores: Tensor, image_of_text: npt.NDArray[np.int64]) -> Metrics:
-    """Metrics of a score matrix (pictures, captions); ties count against the model."""
-    ranks = retrieval_ranks_from_scores(scores, torch.from_numpy(image_of_text), ties="pessimistic")
+def retrieval_metrics(scores: Scores, image_of_text: npt.NDArray[np.int64]) -> Metrics:
+    """Metrics of scores (pictures, captions); ties count against the model."""
+    ranks = retrieval_ranks_of(scores, torch.from_numpy(image_of_text), ties="pessimistic")
     return metrics_from_ranks(ranks[0].numpy(), ranks[1].numpy())
 
 
-def fold_metrics(scores: Tensor, image_of_text: npt.NDArray[np.int64], folds: int) -> Metrics:
+def fold_metrics(scores: Scores, image_of_text: npt.NDArray[np.int64], folds: int) -> Metrics:
     """Mean of the metrics over `folds` blocks of consecutive pictures, each with its own captions (COCO 1K: 5 folds).
 
     Raises:
         ValueError: more folds than pictures.
     """
-    if not 1 <= folds <= len(scores):
-        raise ValueError(f"fold_metrics: folds: got {folds} for {len(scores)} pictures, expected 1..{len(scores)}")
-    edges = np.linspace(0, len(scores), folds + 1).astype(np.int64)
+    pictures = len(scores.x if isinstance(scores, Product) else scores)
+    if not 1 <= folds <= pictures:
+        raise ValueError(f"fold_metrics: folds: got {folds} for {pictures} pictures, expected 1..{pictures}")
+    edges = np.linspace(0, pictures, folds + 1).astype(np.int64)
     blocks = []
     for start, stop in pairwise(edges):
         texts = np.flatnonzero((image_of_text >= start) & (image_of_text < stop))
-        block = scores[start:stop][:, torch.from_numpy(texts)]
+        block = select_scores(scores, slice(int(start), int(stop)), torch.from_numpy(texts))
         blocks.append(retrieval_metrics(block, image_of_text[texts] - start))
     return {key: float(np.mean([block[key] for block in blocks])) for key in blocks[0]}
 
 
 def evaluate_scores(
-    scores: Sequence[Tensor], image_of_text: npt.NDArray[np.int64], folds: int = 1
+    scores: Sequence[Scores], image_of_text: npt.NDArray[np.int64], folds: int = 1
 ) -> dict[str, object]:
     """`nets`: metrics of each net; `ensemble`: of their mean similarity."""
     nets = [fold_metrics(one, image_of_text, folds) for one in scores]
-    mean = torch.stack(list(scores)).mean(0) if len(scores) > 1 else scores[0]
-    return {"nets": nets, "ensemble": fold_metrics(mean, image_of_text, folds)}
+    if len(scores) == 1:
+        return {"nets": nets, "ensemble": dict(nets[0])}
+    return {"nets": nets, "ensemble": fold_metrics(mean_scores(scores), image_of_text, folds)}

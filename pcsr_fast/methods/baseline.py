@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pcsr_fast.methods.base import Batch, IdArray, Losses, NetSplit, Partition, SplitStatistics, Step
 from pcsr_fast.methods.config import MethodConfig, WarmupConfig
-from pcsr_fast.methods.losses import encode, positive_groups, reduced, warmup_losses
+from pcsr_fast.methods.losses import encode, positive_groups, reduced, scores_of, warmup_losses
 from pcsr_fast.models.retrieval import RetrievalModel
-from pcsr_fast.ops import triplet_loss_from_scores
+from pcsr_fast.ops.scores import triplet_loss_of
 
 
 class Baseline:
@@ -54,9 +54,9 @@ class Baseline:
             warmup = WarmupConfig(loss="infonce", temperature=self.config.warmup.temperature)
             return warmup_losses(model, batch, warmup, options, None)
         encoded = encode(model, batch)
-        S = model.similarity(encoded.images, encoded.texts)
+        S = scores_of(model, encoded.images, encoded.texts)
         groups = positive_groups(batch, options)
-        values = triplet_loss_from_scores(S, margin=options.margin, groups=groups, reduction="none")
+        values = triplet_loss_of(S, margin=options.margin, groups=groups, reduction="none")
         return Losses(reduced(values, options), values.detach())
 
     def after_step(self, net: int, subset: str, batch: Batch, losses: Losses) -> None:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from pcsr_fast.data.pairs import PairSet
 from pcsr_fast.methods.base import Encoded, FloatArray, IdArray, SplitStatistics
+from pcsr_fast.methods.losses import scores_of
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.retrieval import RetrievalModel
-from pcsr_fast.ops import triplet_loss_from_scores
+from pcsr_fast.ops.scores import Product, Scores, triplet_loss_of
 from pcsr_fast.training.batches import padded
 
 
@@ -112,16 +113,16 @@ class SplitPass:
         return Encoded(images, encode_texts(model, self.pairs, ids, self.size, self.device))
 
     def _losses(self, model: RetrievalModel, encoded: Encoded, ids: IdArray) -> FloatArray:
-        S = model.similarity(encoded.images, encoded.texts)
+        S = scores_of(model, encoded.images, encoded.texts)
         groups = torch.from_numpy(self.held[ids]).to(self.device) if self.mask_images else None
-        values = triplet_loss_from_scores(S, margin=self.margin, negatives="mean", groups=groups, reduction="none")
+        values = triplet_loss_of(S, margin=self.margin, negatives="mean", groups=groups, reduction="none")
         result: FloatArray = values.float().cpu().numpy()
         return result
 
 
 @torch.no_grad()
-def score_matrix(model: RetrievalModel, pairs: PairSet, size: int, device: torch.device) -> Tensor:
-    """Similarity of every picture with every caption of a split, (pictures, captions) float32 on the CPU.
+def split_scores(model: RetrievalModel, pairs: PairSet, size: int, device: torch.device) -> Scores:
+    """Similarity of every picture with every caption of a split, float32 on the CPU; of products, the embeddings.
 
     Pictures go in shards of `size`, captions too, so that cross-attention heads never see more than size^2 pairs at once.
     """
@@ -129,6 +130,9 @@ def score_matrix(model: RetrievalModel, pairs: PairSet, size: int, device: torch
     rows = np.arange(pairs.num_images, dtype=np.int64)
     ids = np.arange(pairs.num_captions, dtype=np.int64)
     texts = encode_texts(model, pairs, ids, size, device)
+    if model.head is None:
+        images = encode_images(model, pairs, rows, size, device)
+        return Product(images.float().cpu(), texts.values.float().cpu())
     scores = torch.empty(len(rows), len(ids))
     for image_span in _spans(len(rows), size):
         images = encode_images(model, pairs, rows[image_span], size, device)

@@ -21,6 +21,7 @@ from pcsr_fast.errors import ConfigError, UserError
 from pcsr_fast.files import exclusive, write_json, write_text
 from pcsr_fast.machine import machine_facts
 from pcsr_fast.methods.base import IdArray
+from pcsr_fast.ops.scores import mean_scores, score_matrix_of
 from pcsr_fast.training.config import Config, as_dict, check_config
 from pcsr_fast.training.findings import find, write_findings, write_retrieval
 from pcsr_fast.training.observers import Observer, ProgressBar, Several, TensorBoard
@@ -141,7 +142,7 @@ def conclude(trainer: Trainer, noise: dict[str, Any]) -> dict[str, Any]:
         truth = trainer.dataset.train.image_of_caption
         splits = [split_summary(one, None, trainer.held, truth) for one in own]
     scores = list(trainer.scores(trainer.dataset.test))
-    write_retrieval(folder, torch.stack(scores).mean(0), trainer.dataset.test, config.train.seed)
+    write_retrieval(folder, score_matrix_of(mean_scores(scores)), trainer.dataset.test, config.train.seed)
     metrics = {
         "method": config.method,
         "profile": config.profile,

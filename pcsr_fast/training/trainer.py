@@ -19,12 +19,13 @@ from pcsr_fast.files import write_text
 from pcsr_fast.methods import create_method
 from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, Step, Visited, whole_partition
 from pcsr_fast.models.retrieval import head_of_net, seeded_model
+from pcsr_fast.ops.scores import Scores
 from pcsr_fast.training.batches import BatchSource, num_batches, shuffled, stream_seed
 from pcsr_fast.training.checkpoint import load_checkpoint, save_checkpoint, strip_prefix, with_prefix
 from pcsr_fast.training.config import Config, as_dict, settle
 from pcsr_fast.training.identity import check_same_data, check_same_run, fingerprint
 from pcsr_fast.training.observers import Observer
-from pcsr_fast.training.passes import SplitPass, score_matrix
+from pcsr_fast.training.passes import SplitPass, split_scores
 from pcsr_fast.training.state import Net, Position, Progress, collect, restore
 from pcsr_fast.training.summary import epoch_line, split_summary
 
@@ -274,11 +275,11 @@ class Trainer:
         """Metrics of every net and of their mean similarity on a split."""
         return evaluate_scores(list(self.scores(pairs)), pairs.image_of_caption, folds)
 
-    def scores(self, pairs: PairSet) -> Iterator[torch.Tensor]:
-        """Score matrix (pictures, captions) of each net."""
+    def scores(self, pairs: PairSet) -> Iterator[Scores]:
+        """Scores of each net, pictures by captions."""
         for net in self.nets:
             with self._precision():
-                yield score_matrix(net.model, pairs, self.config.train.eval_batch_size, self.device)
+                yield split_scores(net.model, pairs, self.config.train.eval_batch_size, self.device)
 
     def _tick(self) -> None:
         now = time.perf_counter()

@@ -10,8 +10,9 @@ import torch
 
 from pcsr_fast.data.pairs import Dataset
 from pcsr_fast.models.retrieval import RetrievalModel
+from pcsr_fast.ops.scores import score_matrix_of
 from pcsr_fast.training.batches import padded
-from pcsr_fast.training.passes import SplitPass, encode_images, encode_texts, score_matrix
+from pcsr_fast.training.passes import SplitPass, encode_images, encode_texts, split_scores
 
 Build = Callable[..., RetrievalModel]
 CPU = torch.device("cpu")
@@ -105,10 +106,11 @@ def test_no_pair_is_judged_by_a_small_remainder(build: Build, planted: Dataset, 
 @HEADS
 def test_score_matrix_does_not_show_its_shards(build: Build, planted: Dataset, kind: str):
     model = build(kind)
-    whole = score_matrix(model, planted.dev, 100, CPU)
+    whole = score_matrix_of(split_scores(model, planted.dev, 100, CPU))
     assert whole.shape == (10, 30)
     for size in (1, 4, 7):
-        torch.testing.assert_close(score_matrix(model, planted.dev, size, CPU), whole, rtol=0, atol=1e-5)
+        scores = score_matrix_of(split_scores(model, planted.dev, size, CPU))
+        torch.testing.assert_close(scores, whole, rtol=0, atol=1e-5)
     with torch.no_grad():
         image = model.encode_images(torch.from_numpy(planted.dev.regions.take(np.array([7]))))
         text = model.encode_texts(*padded([planted.dev.tokens[11]]))
