@@ -8,11 +8,11 @@ JOBS ?= 2
 ARGS ?=
 
 NATIVE_SOURCES = CMakeLists.txt setup.py $(shell find csrc -type f)
-CPP_SOURCES = $(shell find csrc kernels -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+CPP_SOURCES = $(shell find csrc kernels tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 # A CUDA build of torch brings the one triton that it works with: the locked one is for builds that bring none.
 BRINGS_TRITON = from importlib.metadata import requires; print(any(r.startswith("triton") for r in requires("torch") or []))
 
-.PHONY: help venv demo test lint format build lock clean
+.PHONY: help venv demo test sanitize lint format build lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -42,6 +42,9 @@ demo: venv ## train PCSR on the clip art set at 40 % wrong pairs, beside the pla
 
 test: venv ## all tests (ARGS="tests/ops -k hardest" for some)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q $(ARGS)
+
+sanitize: venv ## native tests under the address, undefined and thread sanitizers (Linux, gcc), for minutes
+	$(BIN)/python tests/csrc/sanitize.py $(ARGS)
 
 lint: venv ## ruff, mypy and clang-format, changing nothing
 	$(BIN)/ruff check .

@@ -1,11 +1,11 @@
 """What all tests share: how hypothesis draws, one thread, and a tiny planted data set on disk in both layouts.
 
-HYPOTHESIS_PROFILE=deep draws many more examples, new ones each time; the default `ci` draws the same few every time.
+`pytest --hypothesis-profile=deep` draws very many examples, new ones each time, without a time limit; `sanitize` a few,
+for instrumented builds; the default `ci` draws the same ones every time.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,18 @@ from pcsr_fast.data.write import write_captions, write_manifest, write_precomp
 
 # The first call of an operator is slow, which says nothing about the property.
 settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+    "ci", deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.register_profile("deep", parent=settings.get_profile("ci"), derandomize=False, max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.register_profile("deep", parent=settings.get_profile("ci"), derandomize=False, max_examples=20_000)
+settings.register_profile("sanitize", parent=settings.get_profile("ci"), max_examples=12)
+settings.load_profile("ci")  # read before pytest's options: --hypothesis-profile comes later and wins
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """20,000 examples take longer than any hanging test should be given."""
+    if config.getoption("--hypothesis-profile") == "deep":
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -190,8 +190,14 @@ void dots_from(const Matrix& x, const std::int64_t* rows, const Matrix& y, const
             }
             transpose<T>(a);
             transpose<T>(b);
+            if (k + chains <= x.width) {
 #pragma GCC unroll 16
-            for (int step = 0; step < chains; ++step) {
+                for (int step = 0; step < chains; ++step) {
+                    sums += a[step] * b[step];
+                }
+            }
+            // Not one product more than in a block: adding 0 would lose the sign of a sum that is -0.
+            for (int step = 0; k + chains > x.width && k + step < x.width; ++step) {
                 sums += a[step] * b[step];
             }
         }

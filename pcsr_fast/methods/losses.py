@@ -21,7 +21,10 @@ def encode(model: RetrievalModel, batch: Batch) -> Encoded:
 
 def scores_of(model: RetrievalModel, images: Tensor, texts: TextFeatures) -> Scores:
     """Scores of encoded pictures with encoded captions; where they are products, only what they are products of."""
-    return Product(images, texts.values) if model.head is None else model.similarity(images, texts)
+    if model.head is not None:
+        return model.similarity(images, texts)
+    dtype = torch.promote_types(images.dtype, texts.values.dtype)  # autocast may have touched one of them
+    return Product(images.to(dtype), texts.values.to(dtype))
 
 
 def detached(encoded: Encoded) -> Encoded:

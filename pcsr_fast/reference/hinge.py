@@ -17,7 +17,7 @@ def margin_matrices(margin: Margin, margin_mode: str, like: Tensor) -> tuple[Ten
 
     anchor: cs uses m_i, ci uses m_j. row: m_i in both. col: m_j in both. matrix: m_ij in both.
     """
-    m = torch.as_tensor(margin, device=like.device).to(like.dtype)
+    m = torch.as_tensor(margin, dtype=like.dtype, device=like.device)
     if m.ndim == 0 or margin_mode == "matrix":
         return m, m
     by_row, by_column = m[:, None], m[None, :]
