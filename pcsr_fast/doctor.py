@@ -24,7 +24,7 @@ Rows = dict[str, str]
 VARIABLES = {
     "PCSR_FAST_BACKEND": "backend of every op: auto, reference, torch, cpu, triton, cuda",
     "PCSR_FAST_DISABLE": "1 leaves only the reference backend",
-    "PCSR_FAST_ISA": "instruction set of the CPU kernels: scalar, avx2, avx512, avx512_bf16",
+    "PCSR_FAST_ISA": "instruction set of the CPU kernels: scalar, avx2, avx512, avx512_bf16, amx",
     "PCSR_NATIVE": "at install: auto builds the native core where it can, 1 demands it, 0 leaves it out",
     "PCSR_SANITIZE": "at install: sanitizers of the native core, 'address,undefined' or 'thread'",
     "CUDA_VISIBLE_DEVICES": "GPUs that torch may use",

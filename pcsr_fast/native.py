@@ -54,7 +54,7 @@ def load() -> ModuleType:
 
 
 def isa() -> str:
-    """Instruction set of the CPU kernels: `scalar`, `avx2`, `avx512` or `avx512_bf16`. Raises as `load`."""
+    """Instruction set of the CPU kernels: `scalar`, `avx2`, `avx512`, `avx512_bf16` or `amx`. Raises as `load`."""
     return str(load().isa())
 
 
