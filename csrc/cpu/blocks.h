@@ -73,6 +73,17 @@ inline const ProductKernels<double>& product_kernels<double>() {
 }
 
 template <typename T>
+const GradientKernels<T>& gradient_kernels();
+template <>
+inline const GradientKernels<float>& gradient_kernels<float>() {
+    return PCSR_TABLE(gradients_f32);
+}
+template <>
+inline const GradientKernels<double>& gradient_kernels<double>() {
+    return PCSR_TABLE(gradients_f64);
+}
+
+template <typename T>
 const DotKernels<T>& dot_kernels();
 template <>
 inline const DotKernels<float>& dot_kernels<float>() {
@@ -106,8 +117,11 @@ struct Cut {
 template <typename T, typename P = T>
 class BlockLoop {
 public:
-    BlockLoop(const ProductKernels<T, P>& kernels, const Matrix& x, const Matrix& y, const Cut& cut)
-        : x_(x), y_(y), kernels_(kernels), threads_(threads_for(double(x.rows) * double(y.rows) * double(x.width))),
+    // `ready`: scores (N, M) that are there already; x (N, 0) and y (M, 0) are then no more than their sizes.
+    BlockLoop(const ProductKernels<T, P>& kernels, const Matrix& x, const Matrix& y, const Cut& cut,
+              const Matrix& ready = nothing)
+        : x_(x), y_(y), ready_(ready), kernels_(kernels),
+          threads_(threads_for(double(x.rows) * double(y.rows) * double(x.width))),
           row_width_(round_up(x.width, kernels.depth_step) + kernels.row_gap),
           column_width_(round_up(x.width, kernels.depth_step)), keeps_chunk_(cut.keeps_chunk) {
         const auto bytes = static_cast<std::int64_t>(sizeof(P)) * std::max<std::int64_t>(row_width_, 1);
@@ -171,13 +185,27 @@ private:
             for (; block.first_column < end; block.first_column += panel) {
                 const std::int64_t done = block.first_column - first_column;
                 block.scores = keeps_chunk_ ? scores + done : scores;
-                kernels_.multiply(packed_rows, round_up(rows, kernels_.panel_rows) / kernels_.panel_rows,
-                                  packed_columns + done * column_width_, x_.width, block.scores, stride_);
+                if (ready_.data != nullptr) {
+                    read(block);
+                } else {
+                    kernels_.multiply(packed_rows, round_up(rows, kernels_.panel_rows) / kernels_.panel_rows,
+                                      packed_columns + done * column_width_, x_.width, block.scores, stride_);
+                }
                 blank(block);
                 visitor.visit(part, slot, block);
             }
             visitor.end_rows(part, slot,
                              {scores, stride_, row, rows, first_column, round_up(end - first_column, panel)});
+        }
+    }
+
+    void read(const Block<T>& block) const {
+        const std::int64_t columns = std::min(block.columns, y_.rows - block.first_column);
+        const GradientKernels<T>& kernels = gradient_kernels<T>();
+        for (std::int64_t row = 0; row < block.rows; ++row) {
+            T* const to = block.scores + row * block.stride;
+            std::fill_n(to, columns, T(0));
+            kernels.add_row(ready_, block.first_row + row, block.first_column, columns, T(1), to);
         }
     }
 
@@ -192,6 +220,7 @@ private:
 
     Matrix x_;
     Matrix y_;
+    Matrix ready_;
     const ProductKernels<T, P>& kernels_;
     int threads_;
     std::int64_t row_width_;

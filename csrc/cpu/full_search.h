@@ -36,9 +36,10 @@ template <typename T, typename P>
 class FullSearch final : public BlockVisitor<T> {
 public:
     FullSearch(const ProductKernels<T, P>& products, const Matrix& x, const Matrix& y, const Groups& groups,
-               const Margins<T>& margins, const Hardest<T>& out)
-        : loop_(products, x, y, Cut{}), kernels_(hardest_kernels<T>()), margins_(margins), out_(out), rows_(x.rows),
-          columns_(y.rows), padded_(loop_.padded_columns()), ids_(ids_of<T>(groups, rows_, columns_, padded_)) {
+               const Margins<T>& margins, const Hardest<T>& out, const Matrix& ready = nothing)
+        : loop_(products, x, y, Cut{}, ready), kernels_(hardest_kernels<T>()), margins_(margins), out_(out),
+          rows_(x.rows), columns_(y.rows), padded_(loop_.padded_columns()),
+          ids_(ids_of<T>(groups, rows_, columns_, padded_)) {
         const std::size_t columns = static_cast<std::size_t>(padded_) * loop_.parts();
         column_best_.assign(columns, none);
         column_at_.assign(columns, -1);

@@ -5,17 +5,6 @@
 
 namespace pcsr {
 
-template <typename T>
-const GradientKernels<T>& gradient_kernels();
-template <>
-inline const GradientKernels<float>& gradient_kernels<float>() {
-    return PCSR_TABLE(gradients_f32);
-}
-template <>
-inline const GradientKernels<double>& gradient_kernels<double>() {
-    return PCSR_TABLE(gradients_f64);
-}
-
 // Turns a block of scores into dL/dS in place. Blocks of different columns come from several threads at once; those of
 // the same columns, and of the same rows, in rising order. Columns beyond the matrix hold -infinity and must become 0.
 template <typename T>

@@ -29,9 +29,15 @@ struct Thresholds {
           ids(ids_of<T>({problem.groups, problem.groups}, problem.x.rows, problem.y.rows, padded)),
           rows(static_cast<std::size_t>(padded)), columns(static_cast<std::size_t>(padded)) {
         const std::int64_t count = problem.x.rows;
-        std::vector<std::int64_t> pairs(static_cast<std::size_t>(count));
-        std::iota(pairs.begin(), pairs.end(), 0);
-        dot_kernels<T>().dots(problem.x, pairs.data(), problem.y, pairs.data(), count, rows.data());
+        if (problem.ready.data != nullptr) {
+            for (std::int64_t i = 0; i < count; ++i) {
+                gradient_kernels<T>().add_row(problem.ready, i, i, 1, T(1), rows.data() + i);
+            }
+        } else {
+            std::vector<std::int64_t> pairs(static_cast<std::size_t>(count));
+            std::iota(pairs.begin(), pairs.end(), 0);
+            dot_kernels<T>().dots(problem.x, pairs.data(), problem.y, pairs.data(), count, rows.data());
+        }
         for (std::int64_t i = 0; i < count; ++i) {
             const T own = rows[i];
             rows[i] = own - (problem.row_margin == nullptr ? T(0) : problem.row_margin[i]);
@@ -49,7 +55,7 @@ class HingePass : public BlockVisitor<T> {
 public:
     HingePass(const HingeProblem<T>& problem, const Thresholds<T>& thresholds, int parts)
         : problem_(problem), thresholds_(thresholds), kernels_(hinge_kernels<T>()),
-          loop_(product_kernels<T>(), problem.x, problem.y, make_cut(parts)) {}
+          loop_(product_kernels<T>(), problem.x, problem.y, make_cut(parts), problem.ready) {}
 
 protected:
     static Cut make_cut(int parts) {
@@ -216,44 +222,72 @@ void mean_of_tops(const Tops<T>& tops, const std::vector<T>& thresholds, std::in
     }
 }
 
+// What each selected active hinge weighs, and down to which entry top-k selects.
+template <typename T>
+struct HingeWeights {
+    HingeWeights(const HingeProblem<T>& problem, const Thresholds<T>& thresholds, const T* by_row, const T* by_column)
+        : row(static_cast<std::size_t>(thresholds.padded)), column(row), row_least(row.size(), lowest<T>),
+          column_least(row_least), row_least_at(row.size()), column_least_at(row.size()) {
+        for (std::int64_t i = 0; i < problem.x.rows; ++i) {
+            row[i] = static_cast<T>(by_row[i] * problem.weight);
+            column[i] = static_cast<T>(by_column[i] * problem.weight);
+        }
+        if (problem.top > 0) {
+            const TopPass<T> tops(problem, thresholds);
+            select(tops.rows, by_row, row, row_least, row_least_at);
+            select(tops.columns, by_column, column, column_least, column_least_at);
+        }
+    }
+
+    HingeGradientState<T> state(const Thresholds<T>& thresholds, const Block<T>& block, T* const (&row_sums)[2],
+                                T* const (&column_sums)[2]) const {
+        const std::int64_t i = block.first_row, j = block.first_column;
+        return {thresholds.ids.rows.data() + i,
+                thresholds.ids.columns.data() + j,
+                {thresholds.rows.data() + i, row.data() + i, row_least.data() + i, row_least_at.data() + i},
+                {thresholds.columns.data() + j, column.data() + j, column_least.data() + j, column_least_at.data() + j},
+                {row_sums[0], row_sums[1]},
+                {column_sums[0] + j, column_sums[1] + j}};
+    }
+
+    std::vector<T> row, column, row_least, column_least;
+    std::vector<Index<T>> row_least_at, column_least_at;
+
+private:
+    // Only what the loss took the mean of weighs, down to the last entry of each list.
+    static void select(const Tops<T>& tops, const T* upstream, std::vector<T>& weight, std::vector<T>& least,
+                       std::vector<Index<T>>& least_at) {
+        const auto anchors = static_cast<std::int64_t>(tops.scores.size()) / tops.k;
+        for (std::int64_t anchor = 0; anchor < anchors; ++anchor) {
+            const std::int64_t found = tops.found(anchor);
+            weight[anchor] = found == 0 ? T(0) : upstream[anchor] / static_cast<T>(found);
+            if (found == tops.k) {
+                least[anchor] = tops.scores[(anchor + 1) * tops.k - 1];
+                least_at[anchor] = tops.at[(anchor + 1) * tops.k - 1];
+            }
+        }
+    }
+};
+
 template <typename T>
 class HingeTurn final : public ScoreGradient<T> {
 public:
     HingeTurn(const HingeProblem<T>& problem, const Thresholds<T>& thresholds, const T* by_row, const T* by_column,
               double* sums, T* matrix)
-        : problem_(problem), thresholds_(thresholds), kernels_(hinge_kernels<T>()), sums_(sums), matrix_(matrix),
-          row_weight_(static_cast<std::size_t>(thresholds.padded)), column_weight_(row_weight_),
-          row_least_(row_weight_.size(), lowest<T>), column_least_(row_least_), row_least_at_(row_weight_.size()),
-          column_least_at_(row_weight_.size()), column_sums_(2 * row_weight_.size()),
+        : problem_(problem), thresholds_(thresholds), kernels_(hinge_kernels<T>()),
+          weights_(problem, thresholds, by_row, by_column), sums_(sums), matrix_(matrix),
+          column_sums_(2 * weights_.row.size()),
           panel_sums_(static_cast<std::size_t>(2 * GradientLoop<T>::most_rows * panels)) {
-        const std::int64_t count = problem.x.rows;
-        std::fill_n(sums, 4 * count, 0.0);
-        for (std::int64_t i = 0; i < count; ++i) {
-            row_weight_[i] = static_cast<T>(by_row[i] * problem.weight);
-            column_weight_[i] = static_cast<T>(by_column[i] * problem.weight);
-        }
-        if (problem.top > 0) {
-            const TopPass<T> tops(problem, thresholds);
-            select(tops.rows, by_row, row_weight_, row_least_, row_least_at_);
-            select(tops.columns, by_column, column_weight_, column_least_, column_least_at_);
-        }
+        std::fill_n(sums, 4 * problem.x.rows, 0.0);
     }
 
     void turn(const Block<T>& block) override {
         if (problem_.shift.shift != Shift::none) {
             add_margins(block, problem_.shift, problem_.y.rows);
         }
-        const std::int64_t row = block.first_row, column = block.first_column;
-        const auto rows = static_cast<std::int64_t>(row_weight_.size());
-        T* const panel = panel_sums_.data() + panel_of(column) * 2 * GradientLoop<T>::most_rows;
-        kernels_.turn(block, {thresholds_.ids.rows.data() + row,
-                              thresholds_.ids.columns.data() + column,
-                              {thresholds_.rows.data() + row, row_weight_.data() + row, row_least_.data() + row,
-                               row_least_at_.data() + row},
-                              {thresholds_.columns.data() + column, column_weight_.data() + column,
-                               column_least_.data() + column, column_least_at_.data() + column},
-                              {panel, panel + GradientLoop<T>::most_rows},
-                              {column_sums_.data() + column, column_sums_.data() + rows + column}});
+        T* const panel = panel_sums_.data() + panel_of(block.first_column) * 2 * GradientLoop<T>::most_rows;
+        kernels_.turn(block, weights_.state(thresholds_, block, {panel, panel + GradientLoop<T>::most_rows},
+                                            {column_sums_.data(), column_sums_.data() + weights_.row.size()}));
     }
 
     void finish(const Block<T>& block) override {
@@ -283,28 +317,60 @@ private:
         return column % GradientLoop<T>::most_columns / panel_columns();
     }
 
-    // Only what the loss took the mean of weighs, down to the last entry of each list.
-    static void select(const Tops<T>& tops, const T* upstream, std::vector<T>& weight, std::vector<T>& least,
-                       std::vector<Index<T>>& least_at) {
-        const auto anchors = static_cast<std::int64_t>(tops.scores.size()) / tops.k;
-        for (std::int64_t anchor = 0; anchor < anchors; ++anchor) {
-            const std::int64_t found = tops.found(anchor);
-            weight[anchor] = found == 0 ? T(0) : upstream[anchor] / static_cast<T>(found);
-            if (found == tops.k) {
-                least[anchor] = tops.scores[(anchor + 1) * tops.k - 1];
-                least_at[anchor] = tops.at[(anchor + 1) * tops.k - 1];
+    const HingeProblem<T>& problem_;
+    const Thresholds<T>& thresholds_;
+    const HingeKernels<T>& kernels_;
+    HingeWeights<T> weights_;
+    double* sums_;
+    T* matrix_;
+    std::vector<T> column_sums_, panel_sums_;
+};
+
+// The same for ready-made scores: dS is written where it belongs.
+template <typename T>
+class ScoreTurn final : public HingePass<T> {
+public:
+    ScoreTurn(const HingeProblem<T>& problem, const Thresholds<T>& thresholds, const T* by_row, const T* by_column,
+              T* dS)
+        : HingePass<T>(problem, thresholds, fixed_parts), weights_(problem, thresholds, by_row, by_column), dS_(dS),
+          row_sums_(static_cast<std::size_t>(2 * this->loop_.block_rows() * this->loop_.threads())),
+          column_sums_(static_cast<std::size_t>(2 * thresholds.padded * this->loop_.parts())) {}
+
+    void run(double* own) {
+        own_ = own;
+        const std::int64_t count = this->problem_.x.rows, padded = this->thresholds_.padded;
+        std::fill_n(own, count, 0.0);
+        this->loop_.run(*this);
+        for (int part = 0; part < this->loop_.parts(); ++part) {
+            for (std::int64_t column = 0; column < count; ++column) {
+                own[column] += column_sums_[(2 * part + 1) * padded + column];
             }
         }
     }
 
-    const HingeProblem<T>& problem_;
-    const Thresholds<T>& thresholds_;
-    const HingeKernels<T>& kernels_;
-    double* sums_;
-    T* matrix_;
-    std::vector<T> row_weight_, column_weight_, row_least_, column_least_;
-    std::vector<Index<T>> row_least_at_, column_least_at_;
-    std::vector<T> column_sums_, panel_sums_;
+    void begin_rows(int, std::int64_t, std::int64_t) override {}
+
+    void visit(int part, int slot, const Block<T>& block) override {
+        this->shift(block);
+        T* const rows = row_sums_.data() + 2 * slot * this->loop_.block_rows();
+        T* const columns = column_sums_.data() + 2 * part * this->thresholds_.padded;
+        this->kernels_.turn(block, weights_.state(this->thresholds_, block, {rows, rows + this->loop_.block_rows()},
+                                                  {columns, columns + this->thresholds_.padded}));
+        const std::int64_t count = this->problem_.x.rows, inside = std::min(block.columns, count - block.first_column);
+        for (std::int64_t row = 0; row < block.rows; ++row) {
+            own_[block.first_row + row] += rows[row];
+            std::copy_n(block.scores + row * block.stride, inside,
+                        dS_ + (block.first_row + row) * count + block.first_column);
+        }
+    }
+
+    void end_rows(int, int, const Block<T>&) override {}
+
+private:
+    HingeWeights<T> weights_;
+    T* dS_;
+    double* own_ = nullptr;
+    std::vector<T> row_sums_, column_sums_;
 };
 
 } // namespace
@@ -329,6 +395,14 @@ void hinge_gradient(const HingeProblem<T>& problem, const T* by_row, const T* by
     GradientLoop<T>(problem.x, problem.y).run(turn, dx, dy);
 }
 
+template <typename T>
+void hinge_score_gradient(const HingeProblem<T>& problem, const T* by_row, const T* by_column, T* dS, double* own) {
+    const Thresholds<T> thresholds(problem);
+    ScoreTurn<T>(problem, thresholds, by_row, by_column, dS).run(own);
+}
+
+template void hinge_score_gradient<float>(const HingeProblem<float>&, const float*, const float*, float*, double*);
+template void hinge_score_gradient<double>(const HingeProblem<double>&, const double*, const double*, double*, double*);
 template void hinge_loss<float>(const HingeProblem<float>&, float*, float*);
 template void hinge_loss<double>(const HingeProblem<double>&, double*, double*);
 template void hinge_gradient<float>(const HingeProblem<float>&, const float*, const float*, float*, float*, double*,

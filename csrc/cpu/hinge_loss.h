@@ -16,6 +16,7 @@ struct HingeProblem {
     const T* column_margin;
     std::int64_t top;
     double weight;
+    Matrix ready = nothing; // scores (B, B) that are there already; x and y (B, 0) then give no more than the size
 };
 
 // Row part and column part of each sample's loss (B,).
@@ -27,5 +28,9 @@ void hinge_loss(const HingeProblem<T>& problem, T* row, T* column);
 template <typename T>
 void hinge_gradient(const HingeProblem<T>& problem, const T* by_row, const T* by_column, T* dx, T* dy, double* sums,
                     T* matrix);
+
+// dS off the diagonal (B, B), contiguous, of ready-made scores, and `own` (B,): what leaves each pair's own score.
+template <typename T>
+void hinge_score_gradient(const HingeProblem<T>& problem, const T* by_row, const T* by_column, T* dS, double* own);
 
 } // namespace pcsr

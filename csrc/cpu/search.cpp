@@ -41,6 +41,16 @@ void find_hardest(const Matrix& x, const Matrix& y, const Groups& groups, const 
     }
 }
 
+template <typename T>
+void find_hardest_of_scores(const Matrix& scores, const Groups& groups, const Margins<T>& margins,
+                            const Hardest<T>& out) {
+    const Matrix x{nullptr, scores.type, scores.rows, 0, 0}, y{nullptr, scores.type, scores.width, 0, 0};
+    FullSearch<T, T>(product_kernels<T>(), x, y, groups, margins, out, scores).run();
+}
+
+template void find_hardest_of_scores<float>(const Matrix&, const Groups&, const Margins<float>&, const Hardest<float>&);
+template void find_hardest_of_scores<double>(const Matrix&, const Groups&, const Margins<double>&,
+                                             const Hardest<double>&);
 template void find_hardest<float>(const Matrix&, const Matrix&, const Groups&, const Margins<float>&, Precision,
                                   const Hardest<float>&);
 template void find_hardest<double>(const Matrix&, const Matrix&, const Groups&, const Margins<double>&, Precision,

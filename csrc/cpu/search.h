@@ -39,6 +39,11 @@ template <typename T>
 void find_hardest(const Matrix& x, const Matrix& y, const Groups& groups, const Margins<T>& margins,
                   Precision precision, const Hardest<T>& out);
 
+// The same for scores (N, M) that are there already.
+template <typename T>
+void find_hardest_of_scores(const Matrix& scores, const Groups& groups, const Margins<T>& margins,
+                            const Hardest<T>& out);
+
 // dx, dy (B, D) of the hardest-negative loss, zero-filled here: `by_row` and `by_column` (B,) are the upstream
 // gradients of the active hinges, the indices those found, anything where the upstream is 0. No product: rows are
 // gathered and scattered, in the order of the pairs whatever the number of threads.

@@ -16,6 +16,9 @@ struct Matrix {
     std::int64_t stride;
 };
 
+// No matrix: scores that are to be made.
+constexpr Matrix nothing{nullptr, Type::f32, 0, 0, 0};
+
 // Integers as wide as T: indices and ids kept beside values in vector registers.
 template <typename T>
 struct IndexOf;

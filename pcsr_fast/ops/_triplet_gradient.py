@@ -50,6 +50,8 @@ backends.register("hardest_gradient", "reference", _gathered)
 backends.register("hardest_gradient", "cpu", search.hardest_gradient, supports)
 backends.register("triplet_gradient", "reference", _reference_gradient)
 backends.register("triplet_gradient", "cpu", hinge.hinge_gradient, supports_triplet)
+backends.register("triplet_score_gradient", "reference", score_gradients)
+backends.register("triplet_score_gradient", "cpu", hinge.hinge_score_gradient, supports_triplet)
 
 
 def _able(op: str, backend: str) -> str:
@@ -95,6 +97,32 @@ def triplet_gradient_op(
     raw = (by_row, by_column, *wide, margin, margin_mode, negatives, groups)
     dx, dy, dm = _dispatch.run(op, _able(op, backend), wide, {"negatives": negatives}, *raw)
     return dx.to(x.dtype), dy.to(y.dtype), dm.to(margin.dtype)
+
+
+@torch.library.custom_op(
+    "pcsr_fast::triplet_score_gradient",
+    mutates_args=(),
+    schema="(Tensor by_row, Tensor by_column, Tensor scores, Tensor margin, str margin_mode, str negatives,"
+    " Tensor? groups, str backend) -> (Tensor dS, Tensor dm)",
+)
+def triplet_score_gradient_op(
+    by_row: Tensor,
+    by_column: Tensor,
+    scores: Tensor,
+    margin: Tensor,
+    margin_mode: str,
+    negatives: str,
+    groups: Tensor | None,
+    backend: str,
+) -> Pair:
+    op, raw = "triplet_score_gradient", (by_row, by_column, scores, margin, margin_mode, negatives, groups)
+    dS, dm = _dispatch.run(op, _able(op, backend), (scores,), {"negatives": negatives}, *raw)
+    return dS.to(scores.dtype), dm.to(margin.dtype)
+
+
+@triplet_score_gradient_op.register_fake
+def _(by_row: Tensor, by_column: Tensor, scores: Tensor, margin: Tensor, *_: Any) -> Pair:
+    return scores.new_empty(scores.shape), torch.empty_like(margin)
 
 
 @hardest_gradient_op.register_fake

@@ -13,11 +13,11 @@ from torch import Tensor
 from pcsr_fast import backends
 from pcsr_fast.ops import _dispatch, lean
 from pcsr_fast.ops._dispatch import at_precision
-from pcsr_fast.ops._triplet_gradient import hardest_gradient_op, triplet_gradient_op
+from pcsr_fast.ops._triplet_gradient import hardest_gradient_op, triplet_gradient_op, triplet_score_gradient_op
 from pcsr_fast.ops.cpu import triplet as cpu
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.triplet import TripletParts, triplet_parts
-from pcsr_fast.reference.triplet_gradient import hardest_margin_gradient, score_gradients
+from pcsr_fast.reference.triplet_gradient import hardest_margin_gradient
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]
 OPTIONS = "Tensor margin, str margin_mode, str negatives, Tensor? groups, str backend"
@@ -37,6 +37,7 @@ backends.register("triplet_loss", "torch", lean.triplet, lean.supports_triplet)
 backends.register("triplet_loss", "cpu", cpu.triplet, cpu.supports_triplet)
 backends.register("triplet_loss_from_scores", "reference", triplet_parts)
 backends.register("triplet_loss_from_scores", "torch", lean.triplet_from_scores, lean.supports_triplet)
+backends.register("triplet_loss_from_scores", "cpu", cpu.triplet_from_scores, cpu.supports_triplet)
 
 
 @torch.library.custom_op("pcsr_fast::triplet", mutates_args=(), schema=f"(Tensor x, Tensor y, {EMBEDDED}) -> {RESULT}")
@@ -91,7 +92,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
 
 
 def _setup_context_from_scores(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
-    scores, margin, ctx.margin_mode, ctx.negatives, groups, _ = inputs
+    scores, margin, ctx.margin_mode, ctx.negatives, groups, ctx.backend = inputs
     ctx.save_for_backward(scores, margin, groups, *output)
     ctx.mark_non_differentiable(output[2], output[3])
 
@@ -122,7 +123,8 @@ def _backward_from_scores(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) 
         dS = dS.scatter_add(0, column_index[None, :], column[None, :])
         dm = hardest_margin_gradient(*active, margin, ctx.margin_mode)
     else:
-        dS, dm = score_gradients(by_row, by_column, scores, margin, ctx.margin_mode, ctx.negatives, groups)
+        options = (margin, ctx.margin_mode, ctx.negatives, groups, ctx.backend)
+        dS, dm = triplet_score_gradient_op(by_row, by_column, scores, *options)
     return dS.to(scores.dtype), dm, None, None, None, None
 
 

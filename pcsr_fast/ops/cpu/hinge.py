@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,41 +13,73 @@ from pcsr_fast.ops.cpu.search import SHIFTS
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.selection import parse_negatives
 
+NOTHING = (0, 0, 0, 0, 0)
 
-def _arguments(
-    x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None
-) -> tuple[tuple[Any, ...], list[Tensor | None]]:
-    """What both calls pass on, and the tensors that must outlive them."""
-    dtype, (kind, top) = compute_dtype(x.dtype), parse_negatives(negatives)
+
+class Problem(NamedTuple):
+    """What the core is told, and the tensors that must outlive the call."""
+
+    arguments: tuple[Any, ...]
+    kept: list[Tensor | None]
+
+
+def _problem(
+    matrices: list[tuple[int, ...]],
+    dtype: torch.dtype,
+    margin: Tensor,
+    margin_mode: str,
+    negatives: str,
+    groups: Tensor | None,
+) -> Problem:
+    """`matrices`: x, y and ready-made scores, one kind of them without data."""
+    count, (kind, top) = matrices[0][2], parse_negatives(negatives)
     m = margin.detach().to(dtype)
     by_anchor = m.ndim == 0 or margin_mode == "anchor"
-    m = (m.expand(x.shape[0]) if m.ndim == 0 else m).contiguous()
+    m = (m.expand(count) if m.ndim == 0 else m).contiguous()
     ids = group_ids(groups)[0]
-    margins = [0, address(m), address(m)] if by_anchor else [address(m), 0, 0]
     arguments = (
-        matrix(x),
-        matrix(y),
+        matrices,
         address(ids),
         SHIFTS["none" if by_anchor else margin_mode],
-        x.shape[0] if m.ndim == 2 else 0,
-        margins,
-        min(top, x.shape[0]),
-        1.0 / x.shape[0] if kind == "mean" else 1.0,
+        count if m.ndim == 2 else 0,
+        [0, address(m), address(m)] if by_anchor else [address(m), 0, 0],
+        min(top, count),
+        1.0 / count if kind == "mean" else 1.0,
     )
-    return arguments, [m, ids]
+    return Problem(arguments, [m, ids])
+
+
+def _of_embeddings(x: Tensor, y: Tensor, *options: Any) -> Problem:
+    return _problem([matrix(x), matrix(y), NOTHING], compute_dtype(x.dtype), *options)
+
+
+def _of_scores(S: Tensor, *options: Any) -> Problem:
+    size = (0, matrix(S)[1], S.shape[0], 0, 0)
+    return _problem([size, size, matrix(S)], compute_dtype(S.dtype), *options)
+
+
+def _losses(problem: Problem, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    out = torch.empty(2, count, dtype=compute_dtype(dtype))
+    core = native.load()
+    run = core.hinge_f64 if dtype == torch.float64 else core.hinge_f32
+    run(problem.arguments, [address(out[0]), address(out[1])])
+    return out[0].clone(), out[1].clone()
 
 
 def hinge(
     x: Tensor, y: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Row part and column part (B,) of the loss."""
+    """Row part and column part (B,) of the loss of x y^T."""
     x, y = rows_in_memory(x), rows_in_memory(y)
-    arguments, _kept = _arguments(x, y, margin, margin_mode, negatives, groups)
-    out = [torch.empty(x.shape[0], dtype=compute_dtype(x.dtype)) for _ in range(2)]
-    core = native.load()
-    run = core.hinge_f64 if x.dtype == torch.float64 else core.hinge_f32
-    run(*arguments, [address(part) for part in out])
-    return out[0], out[1]
+    return _losses(_of_embeddings(x, y, margin, margin_mode, negatives, groups), x.shape[0], x.dtype)
+
+
+def hinge_of_scores(
+    S: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The same of ready-made scores S (B, B)."""
+    S = rows_in_memory(S)
+    return _losses(_of_scores(S, margin, margin_mode, negatives, groups), S.shape[0], S.dtype)
 
 
 def hinge_gradient(
@@ -63,14 +95,15 @@ def hinge_gradient(
     """dL/dx, dL/dy (B, D) and dL/dmargin from the upstream gradients (B,) of both parts."""
     dtype, count = compute_dtype(x.dtype), x.shape[0]
     x, y = rows_in_memory(x), rows_in_memory(y)
-    arguments, _kept = _arguments(x, y, margin, margin_mode, negatives, groups)
+    problem = _of_embeddings(x, y, margin, margin_mode, negatives, groups)
     upstream = [part.to(dtype).contiguous() for part in (by_row, by_column)]
     dx, dy = (torch.empty(side.shape, dtype=dtype) for side in (x, y))
     sums = torch.empty(4, count, dtype=torch.float64)
     by_entry = torch.empty(count, count, dtype=dtype) if margin.ndim == 2 else None
     core = native.load()
     run = core.hinge_gradient_f64 if x.dtype == torch.float64 else core.hinge_gradient_f32
-    run(*arguments, [address(part) for part in upstream], [address(value) for value in (dx, dy, sums, by_entry)])
+    out = [address(value) for value in (dx, dy, sums, by_entry)]
+    run(problem.arguments, [address(part) for part in upstream], out)
     own = (sums[0] + sums[3])[:, None].to(dtype)  # what leaves the pair's own score
     dx.addcmul_(own, y.to(dtype), value=-1)
     dy.addcmul_(own, x.to(dtype), value=-1)
@@ -84,3 +117,33 @@ def _margin_gradient(sums: Tensor, margin: Tensor, margin_mode: str) -> Tensor:
     if margin_mode == "anchor":
         return sums[0] + sums[3]
     return sums[0] + sums[1] if margin_mode == "row" else sums[2] + sums[3]
+
+
+def hinge_score_gradient(
+    by_row: Tensor,
+    by_column: Tensor,
+    S: Tensor,
+    margin: Tensor,
+    margin_mode: str,
+    negatives: str,
+    groups: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """dL/dS (B, B) and dL/dmargin from the upstream gradients (B,) of both parts."""
+    dtype, count = compute_dtype(S.dtype), S.shape[0]
+    S = rows_in_memory(S)
+    problem = _of_scores(S, margin, margin_mode, negatives, groups)
+    upstream = [part.to(dtype).contiguous() for part in (by_row, by_column)]
+    dS, own = torch.empty(count, count, dtype=dtype), torch.empty(count, dtype=torch.float64)
+    core = native.load()
+    run = core.hinge_score_gradient_f64 if S.dtype == torch.float64 else core.hinge_score_gradient_f32
+    run(problem.arguments, [address(part) for part in upstream], [address(dS), address(own)])
+    if margin.ndim == 0:
+        dm = own.sum()
+    elif margin_mode == "anchor":
+        dm = own
+    elif margin_mode == "matrix":
+        dm = dS.clone()
+    else:
+        dm = dS.sum(1 if margin_mode == "row" else 0)
+    dS.diagonal().sub_(own.to(dtype))
+    return dS, dm

@@ -51,6 +51,25 @@ def search(
     return Search(HardestNegatives(values[0], indices[0], values[1], indices[1]), values[2])
 
 
+def search_scores(S: Tensor, groups: Groups, margin: Tensor | None = None, shift: str = "none") -> Search:
+    """The same of ready-made scores S (N, M)."""
+    dtype = compute_dtype(S.dtype)
+    S, ids = rows_in_memory(S), group_ids(groups)
+    margin = None if margin is None else margin.detach().to(dtype).contiguous()
+    values = [torch.empty(size, dtype=dtype) for size in S.shape]
+    indices = [torch.empty(size, dtype=torch.int64) for size in S.shape]
+    core = native.load()
+    (core.hardest_of_scores_f64 if dtype == torch.float64 else core.hardest_of_scores_f32)(
+        matrix(S),
+        [address(side) for side in ids],
+        SHIFTS[shift],
+        address(margin),
+        margin.stride(0) if margin is not None and margin.ndim == 2 else 0,
+        [address(values[0]), address(indices[0]), address(values[1]), address(indices[1]), 0],
+    )
+    return Search(HardestNegatives(values[0], indices[0], values[1], indices[1]), S.diagonal().to(dtype))
+
+
 def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> HardestNegatives:
     """As the reference, in O(N + M) memory."""
     return search(x, y, groups, precision).found
