@@ -3,5 +3,6 @@
 
 #include <pybind11/pybind11.h>
 
+void bind_contrastive(pybind11::module_& m);
 void bind_mixture(pybind11::module_& m);
 void bind_scores(pybind11::module_& m);
