@@ -9,28 +9,50 @@ from torch import Tensor
 
 from pcsr_fast import backends
 from pcsr_fast.ops import _dispatch
+from pcsr_fast.ops.cpu import contrastive as cpu
+from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.reference.contrastive import contrastive_loss as reference_loss
 from pcsr_fast.reference.contrastive import contrastive_loss_from_scores as reference_loss_from_scores
 from pcsr_fast.reference.contrastive_gradient import contrastive_score_gradient
 from pcsr_fast.reference.contrastive_terms import ContrastiveSettings
 from pcsr_fast.reference.reduction import compute_dtype
 
+Pair = tuple[Tensor, Tensor]
 OPTIONS = "str kind, float temperature, float q, float margin, Tensor? groups, str backend"
 
 
-def _from_embeddings(x: Tensor, y: Tensor, settings: ContrastiveSettings, groups: Tensor | None) -> Tensor:
-    return reference_loss(x, y, **settings._asdict(), groups=groups, reduction="none")
+def _from_embeddings(x: Tensor, y: Tensor, settings: ContrastiveSettings, groups: Tensor | None) -> Pair:
+    """Per-sample losses, and no statistics for the gradient."""
+    losses = reference_loss(x, y, **settings._asdict(), groups=groups, reduction="none")
+    return losses, losses.new_empty((0, x.shape[0]))
 
 
 def _from_scores(scores: Tensor, settings: ContrastiveSettings, groups: Tensor | None) -> Tensor:
     return reference_loss_from_scores(scores, **settings._asdict(), groups=groups, reduction="none")
 
 
+def _gradient(
+    upstream: Tensor, x: Tensor, y: Tensor, statistics: Tensor, settings: ContrastiveSettings, groups: Tensor | None
+) -> Pair:
+    """dL/dx and dL/dy by way of the score matrix."""
+    dtype = compute_dtype(x.dtype)
+    x, y = x.to(dtype), y.to(dtype)
+    dS = contrastive_score_gradient(upstream, x @ y.T, settings, groups)
+    return dS @ y, dS.T @ x
+
+
 backends.register("contrastive_loss", "reference", _from_embeddings)
+backends.register("contrastive_loss", "cpu", cpu.contrastive_loss, supports)
+backends.register("contrastive_gradient", "reference", _gradient)
+backends.register("contrastive_gradient", "cpu", cpu.contrastive_gradient, cpu.supports_gradient)
 backends.register("contrastive_loss_from_scores", "reference", _from_scores)
 
 
-@torch.library.custom_op("pcsr_fast::contrastive", mutates_args=(), schema=f"(Tensor x, Tensor y, {OPTIONS}) -> Tensor")
+@torch.library.custom_op(
+    "pcsr_fast::contrastive",
+    mutates_args=(),
+    schema=f"(Tensor x, Tensor y, {OPTIONS}) -> (Tensor losses, Tensor statistics)",
+)
 def contrastive_op(
     x: Tensor,
     y: Tensor,
@@ -40,11 +62,33 @@ def contrastive_op(
     margin: float,
     groups: Tensor | None,
     backend: str,
-) -> Tensor:
+) -> Pair:
     settings = ContrastiveSettings(kind, temperature, q, margin)
     options = {**settings._asdict(), "groups": groups}
-    loss: Tensor = _dispatch.run("contrastive_loss", backend, (x, y), options, x, y, settings, groups)
-    return loss
+    losses, statistics = _dispatch.run("contrastive_loss", backend, (x, y), options, x, y, settings, groups)
+    return losses, statistics
+
+
+@torch.library.custom_op(
+    "pcsr_fast::contrastive_gradient",
+    mutates_args=(),
+    schema=f"(Tensor upstream, Tensor x, Tensor y, Tensor statistics, {OPTIONS}) -> (Tensor dx, Tensor dy)",
+)
+def contrastive_gradient_op(
+    upstream: Tensor,
+    x: Tensor,
+    y: Tensor,
+    statistics: Tensor,
+    kind: str,
+    temperature: float,
+    q: float,
+    margin: float,
+    groups: Tensor | None,
+    backend: str,
+) -> Pair:
+    raw = (upstream, x, y, statistics, ContrastiveSettings(kind, temperature, q, margin), groups)
+    dx, dy = _dispatch.run("contrastive_gradient", backend, (x, y), {"statistics": statistics}, *raw)
+    return dx.to(x.dtype), dy.to(y.dtype)
 
 
 @torch.library.custom_op(
@@ -61,8 +105,18 @@ def contrastive_from_scores_op(
 
 
 @contrastive_op.register_fake
-def _(x: Tensor, *_: Any) -> Tensor:
-    return x.new_empty((x.shape[0],), dtype=compute_dtype(x.dtype))
+def _(
+    x: Tensor, y: Tensor, kind: str, temperature: float, q: float, margin: float, groups: Tensor | None, backend: str
+) -> Pair:
+    options = {**ContrastiveSettings(kind, temperature, q, margin)._asdict(), "groups": groups}
+    native = backends.select("contrastive_loss", backend, x, y, **options) is cpu.contrastive_loss
+    losses = x.new_empty((x.shape[0],), dtype=compute_dtype(x.dtype))
+    return losses, losses.new_empty((cpu.statistics_rows() if native else 0, x.shape[0]))
+
+
+@contrastive_gradient_op.register_fake
+def _(upstream: Tensor, x: Tensor, y: Tensor, *_: Any) -> Pair:
+    return x.new_empty(x.shape), y.new_empty(y.shape)
 
 
 @contrastive_from_scores_op.register_fake
@@ -70,18 +124,22 @@ def _(scores: Tensor, *_: Any) -> Tensor:
     return scores.new_empty((scores.shape[0],), dtype=compute_dtype(scores.dtype))
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *scored, kind, temperature, q, margin, groups, _ = inputs
-    ctx.settings = ContrastiveSettings(kind, temperature, q, margin)
-    ctx.save_for_backward(*scored, groups)
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Pair) -> None:
+    x, y, *ctx.settings, groups, ctx.backend = inputs
+    ctx.save_for_backward(x, y, output[1], groups)
+    ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    x, y, groups = ctx.saved_tensors
-    dtype = compute_dtype(x.dtype)
-    wide_x, wide_y = x.to(dtype), y.to(dtype)
-    dS = contrastive_score_gradient(upstream, wide_x @ wide_y.T, ctx.settings, groups)
-    return (dS @ wide_y).to(x.dtype), (dS.T @ wide_x).to(y.dtype), None, None, None, None, None, None
+def _setup_context_from_scores(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    scores, *settings, groups, _ = inputs
+    ctx.settings = ContrastiveSettings(*settings)
+    ctx.save_for_backward(scores, groups)
+
+
+def _backward(ctx: Any, upstream: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    x, y, statistics, groups = ctx.saved_tensors
+    dx, dy = contrastive_gradient_op(upstream, x, y, statistics, *ctx.settings, groups, ctx.backend)
+    return dx, dy, None, None, None, None, None, None
 
 
 def _backward_from_scores(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
@@ -91,4 +149,4 @@ def _backward_from_scores(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ..
 
 
 contrastive_op.register_autograd(_backward, setup_context=_setup_context)
-contrastive_from_scores_op.register_autograd(_backward_from_scores, setup_context=_setup_context)
+contrastive_from_scores_op.register_autograd(_backward_from_scores, setup_context=_setup_context_from_scores)
