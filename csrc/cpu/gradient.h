@@ -32,8 +32,9 @@ public:
         const std::int64_t width = round_up(x.width, products_.panel_columns);
         const std::int64_t tall = round_up(columns_, products_.panel_rows);
         scores_ = aligned_memory<T>(rows_ * stride_);
-        packed_x_ = aligned_memory<T>(std::max(rows_ * x.width, rows_ * width));
-        packed_y_ = aligned_memory<T>(std::max(columns_ * x.width, columns_ * width));
+        packed_x_ = aligned_memory<T>(rows_ * width);
+        packed_y_ = aligned_memory<T>(columns_ * x.width);
+        across_y_ = aligned_memory<T>(columns_ * width);
         packed_scores_ = aligned_memory<T>(std::max(rows_ * columns_, rows_ * tall));
         product_ = aligned_memory<T>(threads_ * std::max(rows_, tall) * products_.panel_columns);
     }
@@ -42,17 +43,23 @@ public:
     void run(ScoreGradient<T>& gradient, T* dx, T* dy) {
         std::fill_n(dx, x_.rows * x_.width, T(0));
         std::fill_n(dy, y_.rows * y_.width, T(0));
-        for (std::int64_t row = 0; row < x_.rows; row += rows_) {
-            const std::int64_t rows = std::min(rows_, x_.rows - row);
-            for (std::int64_t column = 0; column < y_.rows; column += columns_) {
-                const std::int64_t columns = std::min(columns_, y_.rows - column);
+        for (std::int64_t column = 0; column < y_.rows; column += columns_) {
+            const std::int64_t columns = std::min(columns_, y_.rows - column);
+            const Matrix some_y = slice(y_, column, columns);
+            pack(products_.pack_columns, some_y, columns, x_.width, packed_y_.get());
+            pack(gradients_.pack_columns, some_y, x_.width, columns, across_y_.get());
+            for (std::int64_t row = 0; row < x_.rows; row += rows_) {
+                const std::int64_t rows = std::min(rows_, x_.rows - row);
+                const Matrix some_x = slice(x_, row, rows);
+                products_.pack_rows(some_x, 0, rows, packed_x_.get());
                 score(gradient, row, rows, column, columns);
                 gradient.finish({scores_.get(), stride_, row, rows, column, columns});
                 const Matrix scores{scores_.get(), type, rows, columns, stride_};
                 products_.pack_rows(scores, 0, rows, packed_scores_.get());
-                accumulate(rows, slice(y_, column, columns), dx + row * x_.width, packed_y_.get());
+                accumulate(rows, columns, across_y_.get(), dx + row * x_.width);
                 gradients_.pack_rows(scores, 0, columns, packed_scores_.get());
-                accumulate(columns, slice(x_, row, rows), dy + column * y_.width, packed_x_.get());
+                pack(gradients_.pack_columns, some_x, x_.width, rows, packed_x_.get());
+                accumulate(columns, rows, packed_x_.get(), dy + column * y_.width);
             }
         }
     }
@@ -66,18 +73,25 @@ private:
                 from.stride};
     }
 
+    // `count` rows (columns) of a matrix as panels of `depth`.
+    template <typename Pack>
+    void pack(Pack pack_panel, const Matrix& from, std::int64_t count, std::int64_t depth, T* out) const {
+        const std::int64_t panel = products_.panel_columns;
+#pragma omp parallel for num_threads(threads_)
+        for (std::int64_t done = 0; done < count; done += panel) {
+            pack_panel(from, done, std::min(panel, count - done), out + done * depth);
+        }
+    }
+
     void score(ScoreGradient<T>& gradient, std::int64_t row, std::int64_t rows, std::int64_t column,
                std::int64_t columns) {
         const std::int64_t panel = products_.panel_columns;
-        products_.pack_rows(x_, row, rows, packed_x_.get());
 #pragma omp parallel for num_threads(threads_)
         for (std::int64_t done = 0; done < columns; done += panel) {
             const std::int64_t inside = std::min(panel, columns - done);
-            T* const packed = packed_y_.get() + done * x_.width;
-            products_.pack_columns(y_, column + done, inside, packed);
             Block<T> block{scores_.get() + done, stride_, row, rows, column + done, panel};
-            products_.multiply(packed_x_.get(), round_up(rows, products_.panel_rows) / products_.panel_rows, packed,
-                               x_.width, block.scores, stride_);
+            products_.multiply(packed_x_.get(), round_up(rows, products_.panel_rows) / products_.panel_rows,
+                               packed_y_.get() + done * x_.width, x_.width, block.scores, stride_);
             for (std::int64_t i = 0; i < rows; ++i) {
                 std::fill(block.scores + i * stride_ + inside, block.scores + i * stride_ + panel,
                           -std::numeric_limits<T>::infinity());
@@ -86,17 +100,16 @@ private:
         }
     }
 
-    // to (count, D) += (packed scores) times the rows of `with`.
-    void accumulate(std::int64_t count, const Matrix& with, T* to, T* packed) {
-        const std::int64_t panel = products_.panel_columns;
+    // to (count, D) += (packed scores) times packed columns.
+    void accumulate(std::int64_t count, std::int64_t depth, const T* packed, T* to) {
+        const std::int64_t panel = products_.panel_columns, width = x_.width;
         const std::int64_t padded = round_up(count, products_.panel_rows);
 #pragma omp parallel for num_threads(threads_)
-        for (std::int64_t done = 0; done < with.width; done += panel) {
-            T* const columns = packed + done * with.rows;
+        for (std::int64_t done = 0; done < width; done += panel) {
             T* const product = product_.get() + this_thread() * padded * panel;
-            gradients_.pack_columns(with, done, std::min(panel, with.width - done), columns);
-            products_.multiply(packed_scores_.get(), padded / products_.panel_rows, columns, with.rows, product, panel);
-            gradients_.add({product, panel, 0, count, done, std::min(panel, with.width - done)}, to + done, with.width);
+            products_.multiply(packed_scores_.get(), padded / products_.panel_rows, packed + done * depth, depth,
+                               product, panel);
+            gradients_.add({product, panel, 0, count, done, std::min(panel, width - done)}, to + done, width);
         }
     }
 
@@ -105,7 +118,7 @@ private:
     const GradientKernels<T>& gradients_;
     int threads_;
     std::int64_t rows_, columns_, stride_;
-    Memory<T> scores_, packed_x_, packed_y_, packed_scores_, product_;
+    Memory<T> scores_, packed_x_, packed_y_, across_y_, packed_scores_, product_;
 };
 
 } // namespace pcsr
