@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from benchmarks.comparison import RESULTS, collect
+from benchmarks.end_to_end import end_to_end_table
+from benchmarks.end_to_end import run as run_end_to_end
 from benchmarks.ops import OPS, SIZES
 from benchmarks.readme import update
 from benchmarks.record import run_op
@@ -30,6 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--repeats", type=int, default=7, help="rounds, default 7")
     where = "JSON to write; default benchmarks/results/OP.json for full, none else"
     run.add_argument("--output", type=Path, metavar="FILE", help=where)
+    whole = commands.add_parser("end-to-end", help="train the demo with the reference and with our kernels")
+    whole.add_argument("--short", action="store_true", help="two epochs, and nothing is kept")
+    whole.add_argument("--repeats", type=int, default=1, help="rounds, default 1")
     report = commands.add_parser("report", help="put tables and plots of the kept results into the READMEs")
     report.add_argument("--check", action="store_true", help="only say whether they are up to date")
     comparison = commands.add_parser("comparison", help="keep a finished `pcsr-fast compare`")
@@ -47,12 +52,21 @@ def _run(op: str, size: str, repeats: int, output: Path | None) -> None:
         print(target)
 
 
+def _end_to_end(short: bool, repeats: int) -> None:
+    result = run_end_to_end(repeats, short)
+    print(end_to_end_table(result))
+    if not short:
+        write_json(RESULTS / "end_to_end.json", result)
+
+
 def main(words: list[str]) -> int:
     """Run a command; returns the exit code."""
     try:
         given = _parser().parse_args(words)
         if given.command == "run":
             _run(given.op, given.size, given.repeats, given.output)
+        elif given.command == "end-to-end":
+            _end_to_end(given.short, given.repeats)
         elif given.command == "comparison":
             print(collect(given.folder, given.name))
         elif update(check=given.check) and given.check:

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks import plots
 from benchmarks.comparison import ROOT
+from benchmarks.end_to_end import end_to_end_table
 from benchmarks.ops import OPS
 from benchmarks.tables import op_table, summary_table
 from pcsr_fast.errors import DataError
@@ -60,6 +61,8 @@ def _block(root: Path, name: str) -> str:
         sections = (f"## {one['title']}\n\n{_picture(one, Path(RESULTS).name)}{op_table(one)}" for one in results)
         return "\n".join(sections)
     result = _read(root, name)
+    if result.get("kind") == "end_to_end":
+        return end_to_end_table(result)
     return op_table(result) if result.get("kind") == "benchmark" else comparison(result, name)
 
 
