@@ -6,6 +6,7 @@ namespace pcsr {
 namespace {
 
 constexpr double doubtful_share = 0.02; // of all scores, from which on the screen does not pay off
+constexpr double fewest_seen = 1e6;     // before that is judged
 
 float below(double value) {
     return std::nextafter(static_cast<float>(value), -std::numeric_limits<float>::infinity());
@@ -62,8 +63,8 @@ public:
     }
 
     void end_rows(int, int, const Block<float>& block) override {
-        const double seen = static_cast<double>(block.first_row + block.rows) * static_cast<double>(captions_.rows);
-        if (static_cast<double>(doubtful_) > doubtful_share * std::max(seen, 1e6)) {
+        seen_ += block.rows * block.columns;
+        if (static_cast<double>(doubtful_) > doubtful_share * std::max<double>(seen_, fewest_seen)) {
             given_up_ = true;
         }
     }
@@ -141,7 +142,7 @@ private:
     std::vector<float> row_low_, row_high_, column_low_, column_high_;
     std::vector<std::int32_t> image_counts_, column_counts_;
     std::vector<Doubts> doubts_;
-    std::atomic<std::int64_t> doubtful_{0};
+    std::atomic<std::int64_t> seen_{0}, doubtful_{0};
     std::atomic<bool> given_up_{false};
 };
 
