@@ -44,6 +44,24 @@ def check_triplet_loss() -> None:
         triplets.check_against_float64(triplets.with_margin(pairs, mode, negatives))
 
 
+def check_triplet_loss_from_scores() -> None:
+    for pairs, mode, negatives in itertools.product(problems(), ("anchor", "matrix"), ("hardest", "sum", "topk:3")):
+        problem = triplets.with_margin(pairs, mode, negatives)
+        S, margin = (problem.x.double() @ problem.y.double().T).to(pairs.x.dtype), problem.options["margin"]
+        results = []
+        for compute, dtype in (
+            (ops.triplet_loss_from_scores, S.dtype),
+            (reference.triplet_loss_from_scores, S.double().dtype),
+        ):
+            inputs = tuple(value.to(S.dtype).to(dtype).detach().requires_grad_() for value in (S, margin))
+            loss = compute(inputs[0], **(problem.options | {"margin": inputs[1], "reduction": "none"}))
+            upstream = torch.linspace(-1, 2, len(S), dtype=loss.dtype)
+            results.append((loss.double(), *(g.double() for g in torch.autograd.grad(loss @ upstream, inputs))))
+        # The same scores are compared, so the same negatives are found: only sums are rounded.
+        tolerance = 1e-11 if S.dtype == torch.float64 else 2e-2 if S.dtype == torch.bfloat16 else 1e-4
+        torch.testing.assert_close(results[0], results[1], rtol=tolerance, atol=tolerance)
+
+
 def check_contrastive_loss() -> None:
     for pairs, kind in itertools.product(problems(), KINDS):
         if not pairs.exact:
@@ -100,7 +118,8 @@ def check_fit_mixture() -> None:
 
 # Each check with the ops it goes through.
 CHECKS = {
-    check_triplet_loss: ("triplet_loss", "triplet_gradient"),
+    check_triplet_loss: ("triplet_loss", "triplet_gradient", "hardest_gradient"),
+    check_triplet_loss_from_scores: ("triplet_loss_from_scores", "triplet_score_gradient"),
     check_contrastive_loss: ("contrastive_loss", "contrastive_gradient"),
     check_pair_losses: ("pair_losses",),
     check_hardest_negatives: ("hardest_negatives",),
