@@ -21,7 +21,7 @@ TEMPERATURE = 0.05
 BATCHES = {
     "tiny": ((64, 32),),
     "small": ((256, 1024), (1024, 1024)),
-    "full": tuple((count, 1024) for count in (256, 512, 1024, 2048, 4096, 8192)),
+    "full": tuple((count, 1024) for count in (256, 512, 1024, 2048, 4096)),
 }
 HEADLINE = {"tiny": 64, "small": 1024, "full": 2048}
 

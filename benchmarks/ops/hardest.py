@@ -69,6 +69,7 @@ def cases(size: str) -> list[Case]:
             size=texts,
             series="whole set",
             headline=(images, texts, width) == SETS[size][-1],
+            repeats=3 if images > 10_000 else None,
             not_run=dict.fromkeys(("torch backend", "reference"), "not run: minutes a call") if images > 10_000 else {},
         )
         for images, texts, width in SETS[size]
