@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <numeric>
 #include <vector>
 
 #ifdef _OPENMP
@@ -62,36 +63,36 @@ inline std::int64_t round_up(std::int64_t value, std::int64_t step) {
 }
 
 template <typename T>
-const ProductKernels<T>& product_kernels();
-template <>
-inline const ProductKernels<float>& product_kernels<float>() {
-    return PCSR_TABLE(products_f32);
-}
-template <>
-inline const ProductKernels<double>& product_kernels<double>() {
-    return PCSR_TABLE(products_f64);
+const ProductKernels<T>& product_kernels() {
+    return of_type<T>(PCSR_TABLE(products_f32), PCSR_TABLE(products_f64));
 }
 
 template <typename T>
-const GradientKernels<T>& gradient_kernels();
-template <>
-inline const GradientKernels<float>& gradient_kernels<float>() {
-    return PCSR_TABLE(gradients_f32);
-}
-template <>
-inline const GradientKernels<double>& gradient_kernels<double>() {
-    return PCSR_TABLE(gradients_f64);
+const GradientKernels<T>& gradient_kernels() {
+    return of_type<T>(PCSR_TABLE(gradients_f32), PCSR_TABLE(gradients_f64));
 }
 
 template <typename T>
-const DotKernels<T>& dot_kernels();
-template <>
-inline const DotKernels<float>& dot_kernels<float>() {
-    return PCSR_TABLE(dots_f32);
+const DotKernels<T>& dot_kernels() {
+    return of_type<T>(PCSR_TABLE(dots_f32), PCSR_TABLE(dots_f64));
 }
-template <>
-inline const DotKernels<double>& dot_kernels<double>() {
-    return PCSR_TABLE(dots_f64);
+
+// Columns beyond the `columns` of the matrix score -infinity: never the hardest, nothing in any sum.
+template <typename T>
+void blank(const Block<T>& block, std::int64_t columns) {
+    const std::int64_t inside = columns - block.first_column;
+    for (std::int64_t row = 0; inside < block.columns && row < block.rows; ++row) {
+        T* const scores = block.scores + row * block.stride;
+        std::fill(scores + inside, scores + block.columns, -std::numeric_limits<T>::infinity());
+    }
+}
+
+// Scores of the pairs of equal numbers, by the chain of sums that blocks are made by.
+template <typename T>
+void own_scores(const Matrix& x, const Matrix& y, T* out) {
+    std::vector<std::int64_t> pairs(static_cast<std::size_t>(std::min(x.rows, y.rows)));
+    std::iota(pairs.begin(), pairs.end(), 0);
+    dot_kernels<T>().dots(x, pairs.data(), y, pairs.data(), static_cast<std::int64_t>(pairs.size()), out);
 }
 
 // What visits blocks of S: `parts` ranges of rows in rising order, each seen by one thread at a time (its `slot`).
@@ -191,7 +192,7 @@ private:
                     kernels_.multiply(packed_rows, round_up(rows, kernels_.panel_rows) / kernels_.panel_rows,
                                       packed_columns + done * column_width_, x_.width, block.scores, stride_);
                 }
-                blank(block);
+                blank(block, y_.rows);
                 visitor.visit(part, slot, block);
             }
             visitor.end_rows(part, slot,
@@ -206,15 +207,6 @@ private:
             T* const to = block.scores + row * block.stride;
             std::fill_n(to, columns, T(0));
             kernels.add_row(ready_, block.first_row + row, block.first_column, columns, T(1), to);
-        }
-    }
-
-    // Columns beyond the matrix score -infinity: never the hardest, nothing in any sum.
-    void blank(const Block<T>& block) const {
-        const std::int64_t columns = y_.rows - block.first_column;
-        for (std::int64_t row = 0; columns < block.columns && row < block.rows; ++row) {
-            T* const scores = block.scores + row * block.stride;
-            std::fill(scores + columns, scores + block.columns, -std::numeric_limits<T>::infinity());
         }
     }
 

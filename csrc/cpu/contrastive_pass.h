@@ -7,14 +7,8 @@
 namespace pcsr {
 
 template <typename T>
-const ContrastiveKernels<T>& contrastive_kernels();
-template <>
-inline const ContrastiveKernels<float>& contrastive_kernels<float>() {
-    return PCSR_TABLE(contrastive_f32);
-}
-template <>
-inline const ContrastiveKernels<double>& contrastive_kernels<double>() {
-    return PCSR_TABLE(contrastive_f64);
+const ContrastiveKernels<T>& contrastive_kernels() {
+    return of_type<T>(PCSR_TABLE(contrastive_f32), PCSR_TABLE(contrastive_f64));
 }
 
 // `known` of a whole matrix, seen from a block.

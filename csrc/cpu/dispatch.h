@@ -21,6 +21,16 @@ Isa detect_isa();
 // Throws std::invalid_argument when that is unknown or not supported by this machine.
 Isa active_isa();
 
+// The one of two tables that is for T, float or double.
+template <typename T, typename Single, typename Double>
+const auto& of_type(const Single& single, const Double& wide) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        return single;
+    } else {
+        return wide;
+    }
+}
+
 } // namespace pcsr
 
 // A kernel file is compiled once for every instruction set, each into its own namespace, and exports tables of

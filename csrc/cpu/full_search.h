@@ -9,14 +9,8 @@
 namespace pcsr {
 
 template <typename T>
-const HardestKernels<T>& hardest_kernels();
-template <>
-inline const HardestKernels<float>& hardest_kernels<float>() {
-    return PCSR_TABLE(hardest_f32);
-}
-template <>
-inline const HardestKernels<double>& hardest_kernels<double>() {
-    return PCSR_TABLE(hardest_f64);
+const HardestKernels<T>& hardest_kernels() {
+    return of_type<T>(PCSR_TABLE(hardest_f32), PCSR_TABLE(hardest_f64));
 }
 
 // What lies beyond the matrix stays as it is.

@@ -88,14 +88,10 @@ private:
         const std::int64_t panel = products_.panel_columns;
 #pragma omp parallel for num_threads(threads_)
         for (std::int64_t done = 0; done < columns; done += panel) {
-            const std::int64_t inside = std::min(panel, columns - done);
-            Block<T> block{scores_.get() + done, stride_, row, rows, column + done, panel};
+            const Block<T> block{scores_.get() + done, stride_, row, rows, column + done, panel};
             products_.multiply(packed_x_.get(), round_up(rows, products_.panel_rows) / products_.panel_rows,
                                packed_y_.get() + done * x_.width, x_.width, block.scores, stride_);
-            for (std::int64_t i = 0; i < rows; ++i) {
-                std::fill(block.scores + i * stride_ + inside, block.scores + i * stride_ + panel,
-                          -std::numeric_limits<T>::infinity());
-            }
+            blank(block, column + columns);
             gradient.turn(block);
         }
     }

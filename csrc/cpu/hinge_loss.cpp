@@ -8,14 +8,8 @@ namespace pcsr {
 namespace {
 
 template <typename T>
-const HingeKernels<T>& hinge_kernels();
-template <>
-const HingeKernels<float>& hinge_kernels<float>() {
-    return PCSR_TABLE(hinge_f32);
-}
-template <>
-const HingeKernels<double>& hinge_kernels<double>() {
-    return PCSR_TABLE(hinge_f64);
+const HingeKernels<T>& hinge_kernels() {
+    return of_type<T>(PCSR_TABLE(hinge_f32), PCSR_TABLE(hinge_f64));
 }
 
 template <typename T>
@@ -34,9 +28,7 @@ struct Thresholds {
                 gradient_kernels<T>().add_row(problem.ready, i, i, 1, T(1), rows.data() + i);
             }
         } else {
-            std::vector<std::int64_t> pairs(static_cast<std::size_t>(count));
-            std::iota(pairs.begin(), pairs.end(), 0);
-            dot_kernels<T>().dots(problem.x, pairs.data(), problem.y, pairs.data(), count, rows.data());
+            own_scores(problem.x, problem.y, rows.data());
         }
         for (std::int64_t i = 0; i < count; ++i) {
             const T own = rows[i];

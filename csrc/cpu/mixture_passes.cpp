@@ -57,15 +57,6 @@ void visit_bins(const T* values, std::int64_t count, double low, double scale, s
 
 } // namespace
 
-template <>
-const MixtureKernels<float>& mixture_kernels<float>() {
-    return PCSR_TABLE(mixture_f32);
-}
-template <>
-const MixtureKernels<double>& mixture_kernels<double>() {
-    return PCSR_TABLE(mixture_f64);
-}
-
 template <typename T>
 Summary summarize(const T* values, std::int64_t count, double origin) {
     std::vector<Summary> parts(static_cast<std::size_t>((count + part_size - 1) / part_size));

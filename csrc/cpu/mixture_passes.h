@@ -10,7 +10,9 @@
 namespace pcsr {
 
 template <typename T>
-const MixtureKernels<T>& mixture_kernels();
+const MixtureKernels<T>& mixture_kernels() {
+    return of_type<T>(PCSR_TABLE(mixture_f32), PCSR_TABLE(mixture_f64));
+}
 
 // Calls work(part, first, count) for parts of `size` values; on several threads where that pays.
 template <typename Work>

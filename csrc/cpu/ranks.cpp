@@ -9,14 +9,8 @@ namespace pcsr {
 namespace {
 
 template <typename T>
-const RankKernels<T>& rank_kernels();
-template <>
-const RankKernels<float>& rank_kernels<float>() {
-    return PCSR_TABLE(ranks_f32);
-}
-template <>
-const RankKernels<double>& rank_kernels<double>() {
-    return PCSR_TABLE(ranks_f64);
+const RankKernels<T>& rank_kernels() {
+    return of_type<T>(PCSR_TABLE(ranks_f32), PCSR_TABLE(ranks_f64));
 }
 
 template <typename T>

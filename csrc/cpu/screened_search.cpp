@@ -150,10 +150,7 @@ private:
             decide(columns_, first, std::min(first + at_once, y_.rows), false);
         }
         if (out_.own != nullptr) {
-            std::vector<std::int64_t> pairs(std::min(x_.rows, y_.rows));
-            std::iota(pairs.begin(), pairs.end(), 0);
-            const auto count = static_cast<std::int64_t>(pairs.size());
-            dot_kernels<float>().dots(x_, pairs.data(), y_, pairs.data(), count, out_.own);
+            own_scores(x_, y_, out_.own);
         }
     }
 

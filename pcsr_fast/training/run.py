@@ -18,6 +18,7 @@ from pcsr_fast.data.load import load_dataset
 from pcsr_fast.data.noise import digest, held_images, save_noise
 from pcsr_fast.data.pairs import Dataset
 from pcsr_fast.errors import ConfigError, UserError
+from pcsr_fast.evaluation.metrics import evaluate_scores
 from pcsr_fast.files import exclusive, write_json, write_text
 from pcsr_fast.machine import machine_facts
 from pcsr_fast.methods.base import IdArray
@@ -151,7 +152,7 @@ def conclude(trainer: Trainer, noise: dict[str, Any]) -> dict[str, Any]:
         "seed": config.train.seed,
         "best": progress.best,
         "dev": trainer.evaluate(trainer.dataset.dev),
-        "test": trainer.evaluate(trainer.dataset.test),
+        "test": evaluate_scores(scores, trainer.dataset.test.image_of_caption),
         "split": splits,
         "seconds": progress.seconds,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

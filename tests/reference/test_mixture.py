@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pcsr_fast.reference import MixtureWarning, fit_mixture, minmax
 from pcsr_fast.reference.two_means import best_two_means, lloyd_two_means, starting_assignment
+from tests.bad_mixtures import BAD_FITS
 
 SEEDS = st.integers(0, 2**31 - 1)
 pytestmark = pytest.mark.filterwarnings("ignore::pcsr_fast.reference.MixtureWarning")
@@ -270,17 +271,7 @@ BAD = [
     (torch.ones(5), {}, "all 5 equal 1, expected at least two different"),
     (torch.tensor([0.0, torch.nan, 1.0]), {}, "1 NaN or infinite, first at index 1"),
     (torch.tensor([0.0, 1.0, torch.inf]), {}, "1 NaN or infinite, first at index 2"),
-    (torch.tensor([0.0, 2.0]), {"kind": "beta"}, r"range \[0, 2\], expected \[0, 1\]"),
-    (torch.tensor([0.0, 1.0]), {"kind": "gamma"}, "kind: got 'gamma'"),
-    (torch.tensor([0.0, 1.0]), {"init": "random"}, "init: got 'random'"),
-    (torch.tensor([0.0, 1.0]), {"init": torch.tensor([0.3, 0.3])}, "expected two different numbers"),
-    (torch.tensor([0.0, 1.0]), {"init": torch.tensor([5.0, 6.0])}, "leave one component empty"),
-    (torch.tensor([0.0, 1.0]), {"init": torch.tensor([0, 2])}, "expected 0 or 1 for 2 values"),
-    (torch.tensor([0.0, 1.0]), {"init": torch.tensor([1, 1])}, "uses one component"),
-    (torch.tensor([0.0, 1.0]), {"init": torch.tensor([0, 1]), "kind": "beta"}, "one fixed start"),
-    (torch.tensor([0.0, 1.0]), {"max_iter": 0}, "max_iter: got 0"),
-    (torch.tensor([0.0, 1.0]), {"reg_covar": 0.0}, "reg_covar: a component has variance 0"),
-    (torch.tensor([0.0, 1.0]), {"monotone": "up"}, "monotone: got 'up'"),
+    *BAD_FITS,
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,13 @@ def supports(*tensors: Tensor, **options: Any) -> str | None:
         return reason
     device = next((value.device for value in tensors if isinstance(value, Tensor) and value.device.type != "cpu"), None)
     return None if device is None else f"tensors are on {device}"
+
+
+def kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """The native function `name` of the precision that inputs of `dtype` are computed in."""
+    suffix = "f64" if dtype == torch.float64 else "f32"
+    function: Callable[..., None] = getattr(native.load(), f"{name}_{suffix}")
+    return function
 
 
 def rows_in_memory(value: Tensor) -> Tensor:

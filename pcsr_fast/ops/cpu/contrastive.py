@@ -6,20 +6,19 @@ import torch
 from torch import Tensor
 
 from pcsr_fast import native
-from pcsr_fast.ops.cpu.arguments import address, group_ids, matrix, rows_in_memory, supports
+from pcsr_fast.ops.cpu.arguments import address, group_ids, kernel, matrix, rows_in_memory, supports
 from pcsr_fast.reference.contrastive_terms import KINDS, ContrastiveSettings
 from pcsr_fast.reference.reduction import compute_dtype
 
 
 def _run(
-    kernel: str, x: Tensor, y: Tensor, settings: ContrastiveSettings, groups: Tensor | None, *values: Tensor
+    name: str, x: Tensor, y: Tensor, settings: ContrastiveSettings, groups: Tensor | None, *values: Tensor
 ) -> None:
-    """Call `kernel` of the precision of x on embeddings, settings and contiguous inputs and outputs."""
+    """Call the kernel `name` of the precision of x on embeddings, settings and contiguous inputs and outputs."""
     x, y = rows_in_memory(x), rows_in_memory(y)
     ids, _ = group_ids(groups)
-    suffix = "f64" if x.dtype == torch.float64 else "f32"
     options = (KINDS.index(settings.kind), *settings[1:])
-    run = getattr(native.load(), f"{kernel}_{suffix}")
+    run = kernel(name, x.dtype)
     run(matrix(x), matrix(y), address(ids), options, *(address(value) for value in values))
 
 

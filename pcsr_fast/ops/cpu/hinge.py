@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pcsr_fast import native
-from pcsr_fast.ops.cpu.arguments import address, group_ids, matrix, rows_in_memory
+from pcsr_fast.ops.cpu.arguments import address, group_ids, kernel, matrix, rows_in_memory
 from pcsr_fast.ops.cpu.search import SHIFTS
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.selection import parse_negatives
@@ -60,9 +59,7 @@ def _of_scores(S: Tensor, *options: Any) -> Problem:
 
 def _losses(problem: Problem, count: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     out = torch.empty(2, count, dtype=compute_dtype(dtype))
-    core = native.load()
-    run = core.hinge_f64 if dtype == torch.float64 else core.hinge_f32
-    run(problem.arguments, [address(out[0]), address(out[1])])
+    kernel("hinge", dtype)(problem.arguments, [address(out[0]), address(out[1])])
     return out[0].clone(), out[1].clone()
 
 
@@ -100,10 +97,8 @@ def hinge_gradient(
     dx, dy = (torch.empty(side.shape, dtype=dtype) for side in (x, y))
     sums = torch.empty(4, count, dtype=torch.float64)
     by_entry = torch.empty(count, count, dtype=dtype) if margin.ndim == 2 else None
-    core = native.load()
-    run = core.hinge_gradient_f64 if x.dtype == torch.float64 else core.hinge_gradient_f32
     out = [address(value) for value in (dx, dy, sums, by_entry)]
-    run(problem.arguments, [address(part) for part in upstream], out)
+    kernel("hinge_gradient", x.dtype)(problem.arguments, [address(part) for part in upstream], out)
     own = (sums[0] + sums[3])[:, None].to(dtype)  # what leaves the pair's own score
     dx.addcmul_(own, y.to(dtype), value=-1)
     dy.addcmul_(own, x.to(dtype), value=-1)
@@ -134,9 +129,8 @@ def hinge_score_gradient(
     problem = _of_scores(S, margin, margin_mode, negatives, groups)
     upstream = [part.to(dtype).contiguous() for part in (by_row, by_column)]
     dS, own = torch.empty(count, count, dtype=dtype), torch.empty(count, dtype=torch.float64)
-    core = native.load()
-    run = core.hinge_score_gradient_f64 if S.dtype == torch.float64 else core.hinge_score_gradient_f32
-    run(problem.arguments, [address(part) for part in upstream], [address(dS), address(own)])
+    out = [address(dS), address(own)]
+    kernel("hinge_score_gradient", S.dtype)(problem.arguments, [address(part) for part in upstream], out)
     if margin.ndim == 0:
         dm = own.sum()
     elif margin_mode == "anchor":

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcsr_fast import native
-from pcsr_fast.ops.cpu.arguments import address, matrix, rows_in_memory
+from pcsr_fast.ops.cpu.arguments import address, kernel, matrix, rows_in_memory
 from pcsr_fast.reference.ranks import TIES, RetrievalRanks
 
 
@@ -17,8 +16,7 @@ def retrieval_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, prec
     x, y = rows_in_memory(x), rows_in_memory(y)
     image_of_text = image_of_text.contiguous()
     out = [torch.empty(side.shape[0], dtype=torch.int64) for side in (x, y)]
-    core = native.load()
-    (core.ranks_f64 if x.dtype == torch.float64 else core.ranks_f32)(
+    kernel("ranks", x.dtype)(
         matrix(x),
         matrix(y),
         address(image_of_text),
