@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,8 @@ from pcsr_fast.ops.cpu import pairs as cpu
 from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.reference import pairs
 from pcsr_fast.reference.labels import unit_rows
-from pcsr_fast.reference.pairs import PairLosses
+from pcsr_fast.reference.pairs import PairLosses, PairStatistics
+from pcsr_fast.reference.reduction import compute_dtype
 
 backends.register("pair_losses", "reference", pairs.pair_losses)
 backends.register("pair_losses", "cpu", cpu.pair_losses, supports)
@@ -29,6 +32,42 @@ def similarity(x: Tensor, y: Tensor, normalize: bool = True) -> Tensor:
     if normalize:
         return unit_rows(x).to(x.dtype) @ unit_rows(y).to(y.dtype).T
     return x @ y.T
+
+
+Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+@torch.library.custom_op(
+    "pcsr_fast::pair_losses",
+    mutates_args=(),
+    schema="(Tensor x, Tensor y, float margin, int? batch_size, Tensor? order, Tensor? groups, int chunk, str backend)"
+    " -> (Tensor losses, Tensor minimum, Tensor maximum, Tensor mean, Tensor variance)",
+)
+def pair_losses_op(
+    x: Tensor,
+    y: Tensor,
+    margin: float,
+    batch_size: int | None,
+    order: Tensor | None,
+    groups: Tensor | None,
+    chunk: int,
+    backend: str,
+) -> Five:
+    op = "pair_losses"
+    # Here, as a compiled caller sees no values.
+    if order is not None and not torch.equal(order.sort().values, torch.arange(len(order), device=order.device)):
+        raise ValueError(f"{op}: order: expected a permutation of 0 to {x.shape[0] - 1}")
+    run = backends.select(op, backend, x, y, margin=margin, batch_size=batch_size, groups=groups)
+    with torch.autocast(x.device.type, enabled=False):
+        losses, statistics = run(x, y, margin=margin, batch_size=batch_size, order=order, groups=groups, chunk=chunk)
+    return losses, *statistics
+
+
+@pair_losses_op.register_fake
+def _(x: Tensor, *_: Any) -> Five:
+    losses = x.new_empty((x.shape[0],), dtype=compute_dtype(x.dtype))
+    minimum, maximum, mean, variance = (x.new_empty((), dtype=torch.float64) for _ in range(4))
+    return losses, minimum, maximum, mean, variance
 
 
 def pair_losses(
@@ -78,10 +117,8 @@ def pair_losses(
         if batch_size is None:
             raise ValueError(f"{op}: order: given without batch_size, where it has no effect; expected both or neither")
         _checks.check_integers(op, "order", order, x.shape[0], x)
-        if not torch.equal(order.sort().values, torch.arange(x.shape[0], device=order.device, dtype=order.dtype)):
-            raise ValueError(f"{op}: order: expected a permutation of 0 to {x.shape[0] - 1}")
         order = order.to(torch.int64)
-    run = backends.select(op, backend, x, y, margin=margin, batch_size=batch_size, groups=groups)
-    with torch.autocast(x.device.type, enabled=False):
-        losses: PairLosses = run(x, y, margin=margin, batch_size=batch_size, order=order, groups=groups, chunk=chunk)
-    return losses
+    losses, *statistics = pair_losses_op(
+        x.detach(), y.detach(), float(margin), batch_size, order, groups, chunk, backend or ""
+    )
+    return PairLosses(losses, PairStatistics(*statistics))

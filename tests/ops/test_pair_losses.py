@@ -106,3 +106,24 @@ def test_a_read_only_file_mapped_into_memory(backend, tmp_path):
         np.save(tmp_path / name, side.numpy())
     mapped = (torch.from_numpy(np.load(tmp_path / f"{name}.npy", mmap_mode="c")) for name in ("x", "y"))
     assert torch.equal(ops.pair_losses(*mapped, chunk=50, backend=backend).losses, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_opcheck(backend, batch_size):
+    x, y, groups, _ = make_pairs(3, 7, 4, torch.float32, grouping="pairs")
+    order = None if batch_size is None else torch.randperm(7)
+    arguments = (x, y, 0.2, batch_size, order, groups, 4, backend)
+    torch.library.opcheck(torch.ops.pcsr_fast.pair_losses.default, arguments)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compiles_without_a_break(backend):
+    def losses(x: torch.Tensor, y: torch.Tensor, order: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = ops.pair_losses(x, y, batch_size=3, order=order, backend=backend)
+        return found.losses, *found.statistics
+
+    x, y, _, _ = make_pairs(3, 7, 4, torch.float32)
+    compiled = torch.compile(losses, fullgraph=True, backend="aot_eager")
+    for ours, truth in zip(compiled(x, y, torch.arange(7)), losses(x, y, torch.arange(7)), strict=True):
+        assert torch.equal(ours, truth)
