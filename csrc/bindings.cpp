@@ -54,6 +54,7 @@ PYBIND11_MODULE(_native, m) {
           "Threads a parallel region would use: torch's setting, as the OpenMP runtime is shared.");
     m.def("build_info", &build_info,
           "Compiler, build type, sanitizer and OpenMP version (yyyymm, or None) of this build.");
+    bind_attention(m);
     bind_contrastive(m);
     bind_mixture(m);
     bind_scores(m);

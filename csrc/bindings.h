@@ -3,6 +3,7 @@
 
 #include <pybind11/pybind11.h>
 
+void bind_attention(pybind11::module_& m);
 void bind_contrastive(pybind11::module_& m);
 void bind_mixture(pybind11::module_& m);
 void bind_scores(pybind11::module_& m);

@@ -11,8 +11,8 @@ class ModelConfig:
     """Encoders and similarity head.
 
     Attributes:
-        head: similarity head: `vse` (one vector an item, cosine), `sgr` or `saf` (SGRAF, METHODS 2.1), or `sgraf`
-            (net 0 is SGR, net 1 is SAF, similarities averaged).
+        head: similarity head: `vse` (one vector an item, cosine), `scan` (mean cosine of words and what they attend to),
+            `sgr` or `saf` (SGRAF, METHODS 2.1), or `sgraf` (net 0 is SGR, net 1 is SAF, similarities averaged).
         embed_dim: joint embedding size d.
         word_dim: word embedding size.
         gru_layers: layers of the bidirectional GRU.
@@ -23,7 +23,7 @@ class ModelConfig:
         feature_dropout: `vse` only: dropout on region features before the projection.
     """
 
-    head: Literal["vse", "sgr", "saf", "sgraf"] = "sgr"
+    head: Literal["vse", "sgr", "saf", "sgraf", "scan"] = "sgr"
     embed_dim: int = 1024
     word_dim: int = 300
     gru_layers: int = 1

@@ -7,18 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-EPSILON = 1e-8
-
-
-def l2norm(values: Tensor, dim: int = -1) -> Tensor:
-    """x / (|x| + 1e-8): the epsilon stands outside the root, as in the SCAN family (METHODS 2.1).
-
-    The gradient at x = 0 (padding, empty regions) is taken as 0: the formula's own would be 1e8.
-    """
-    square = values.square().sum(dim=dim, keepdim=True)
-    zero = square == 0
-    norm = torch.where(zero, 1, square).sqrt()
-    return torch.where(zero, 0, values / (norm + EPSILON))
+from pcsr_fast.reference.attention import l2norm as l2norm
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:
@@ -33,3 +22,10 @@ def xavier_linear(in_features: int, out_features: int) -> nn.Linear:
     nn.init.uniform_(layer.weight, -bound, bound)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def autocast_precision(like: Tensor) -> str:
+    """The `precision` of an op for matrix products as autocast has them: "bf16" where it is on for bfloat16, or "exact"."""
+    device = like.device.type
+    on = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
+    return "bf16" if on else "exact"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,9 @@ from pcsr_fast.models.encoders import (
     TextFeatures,
     WordEncoder,
 )
+from pcsr_fast.models.scan import SCANHead
 from pcsr_fast.models.sgraf import SGRAFHead
+from pcsr_fast.ops.triplet import triplet_loss
 
 
 class RetrievalModel(nn.Module):
@@ -26,7 +30,7 @@ class RetrievalModel(nn.Module):
 
     Args:
         config: architecture.
-        kind: similarity head of this net: "vse", "sgr" or "saf".
+        kind: similarity head of this net: "vse", "scan", "sgr" or "saf".
         feature_dim: size of a region feature.
         regions: regions a picture.
         vocabulary_size: number of word ids.
@@ -50,21 +54,22 @@ class RetrievalModel(nn.Module):
         super().__init__()
         d = config.embed_dim
         words = WordEncoder(vocabulary_size, config.word_dim, d, config.gru_layers, config.dropout)
-        self.head: SGRAFHead | None = None
+        self.head: SGRAFHead | SCANHead | None = None
         if kind == "vse":
             self.image_encoder: nn.Module = PooledRegionEncoder(feature_dim, d, config.pooling, config.feature_dropout)
             self.text_encoder: nn.Module = PooledTextEncoder(words, config.pooling)
         else:
             self.image_encoder = RegionEncoder(feature_dim, d)
             self.text_encoder = SequenceTextEncoder(words)
-            self.head = SGRAFHead(kind, d, config.sim_dim, config.sgr_steps, regions, config.dropout)
+            sgraf = (config.sim_dim, config.sgr_steps, regions, config.dropout)
+            self.head = SCANHead() if kind == "scan" else SGRAFHead(kind, d, *sgraf)
         self.classifier = None
         if num_classes:
             positions = 1 if kind == "vse" else regions
             self.classifier = PseudoClassifier(d, num_classes, classifier_hidden, positions, text_pool)
 
     def encode_images(self, regions: Tensor) -> Tensor:
-        """(B, R, F) -> (B, d) for `vse`, (B, R, d) for SGRAF heads."""
+        """(B, R, F) -> (B, d) for `vse`, (B, R, d) for the other heads."""
         features: Tensor = self.image_encoder(regions)
         return features
 
@@ -74,11 +79,37 @@ class RetrievalModel(nn.Module):
         return features
 
     def similarity(self, images: Tensor, texts: TextFeatures) -> Tensor:
-        """Scores (B, C) of encoded images with encoded captions: cosine in [-1, 1] (`vse`) or sigmoid in (0, 1)."""
+        """Scores (B, C) of encoded images with encoded captions: cosine in [-1, 1] (`vse`, `scan`) or sigmoid in (0, 1)."""
         if self.head is None:
             return images @ texts.values.T
         scores: Tensor = self.head(images, texts)
         return scores
+
+    def hardest_triplet(
+        self,
+        images: Tensor,
+        texts: TextFeatures,
+        *,
+        margin: float | Tensor = 0.2,
+        margin_mode: str = "anchor",
+        groups: Tensor | None = None,
+        reduction: str = "mean",
+        screen: str | None = None,
+    ) -> Tensor:
+        """`triplet_loss_from_scores(similarity(images, texts), ...)` with hardest negatives of B encoded pairs.
+
+        Same losses and gradients, without a graph over all B x B scores (`triplet_loss`, `hardest_triplet_of_head`); SAF in
+        training keeps to all pairs. `screen` is the precision that a cross-attention head chooses negatives at.
+        """
+        options: dict[str, Any] = {
+            "margin": margin,
+            "margin_mode": margin_mode,
+            "groups": groups,
+            "reduction": reduction,
+        }
+        if self.head is None:
+            return triplet_loss(images, texts.values, **options)
+        return self.head.hardest_triplet(images, texts, screen=screen, **options)
 
     def image_logits(self, images: Tensor) -> Tensor:
         """Pseudo-class logits (B, K) of encoded images."""

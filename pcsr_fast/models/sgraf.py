@@ -1,4 +1,4 @@
-"""SGRAF similarity heads, readable form: SGR (graph reasoning) and SAF (attention filtration).
+"""SGRAF similarity heads: SGR (graph reasoning) and SAF (attention filtration), scored by `cross_attention_similarity`.
 
 Source: Diao et al., "Similarity Reasoning and Filtration for Image-Text Matching", AAAI 2021; equations in METHODS 2.1.
 Shapes: B images of R regions, C captions of up to L words, joint size d, similarity size s.
@@ -6,15 +6,20 @@ Shapes: B images of R regions, C captions of up to L words, joint size d, simila
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pcsr_fast.models.encoders import TextFeatures
-from pcsr_fast.models.layers import EPSILON, l2norm, xavier_linear
+from pcsr_fast.models.layers import autocast_precision, l2norm, length_mask, xavier_linear
+from pcsr_fast.ops.cross_attention import cross_attention_similarity, filtration_similarity
+from pcsr_fast.ops.sparse_head import hardest_triplet_of_head
+from pcsr_fast.ops.triplet import triplet_loss_from_scores
+from pcsr_fast.reference.saf import FiltrationScores, SafParameters
+from pcsr_fast.reference.sgr import SgrParameters
 
-ATTENTION_SHARPNESS = 9.0
-LEAKY_SLOPE = 0.1
+MOMENTUM = 0.1
 
 
 class VisualSelfAttention(nn.Module):
@@ -46,22 +51,17 @@ class TextSelfAttention(nn.Module):
         self.mean = nn.Sequential(xavier_linear(embed_dim, embed_dim), nn.Tanh(), nn.Dropout(dropout))
         self.weight = xavier_linear(embed_dim, 1)
 
-    def forward(self, words: Tensor) -> Tensor:
-        """One caption (n, d) -> (d,)."""
-        agreement = self.local(words) * self.mean(words.mean(0))
-        weights = torch.softmax(self.weight(agreement).squeeze(-1), dim=0)
-        return l2norm((weights.unsqueeze(-1) * words).sum(0))
-
-
-def attended_regions(regions: Tensor, words: Tensor) -> Tensor:
-    """Context of each word in each image: (B, R, d), (n, d) -> (B, n, d)."""
-    scores = F.leaky_relu(regions @ words.T, LEAKY_SLOPE)
-    attention = torch.softmax(ATTENTION_SHARPNESS * l2norm(scores, dim=2), dim=1)
-    return l2norm(attention.transpose(1, 2) @ regions)
+    def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """(C, L, d) words of which (C,) are valid -> (C, d). The longest caption fills L."""
+        valid = length_mask(lengths, words.shape[1])
+        words = words.masked_fill(~valid.unsqueeze(-1), 0)
+        agreement = self.local(words) * self.mean(words.sum(1) / lengths.unsqueeze(-1)).unsqueeze(1)
+        scores = self.weight(agreement).squeeze(-1).masked_fill(~valid, -torch.inf)
+        return l2norm((torch.softmax(scores, dim=1).unsqueeze(-1) * words).sum(1))
 
 
 class GraphReasoning(nn.Module):
-    """One SGR step: E <- relu(W_s(softmax(W_q E (W_k E)^T) E)), without a 1/sqrt(d) scale."""
+    """Weights of one SGR step: E <- relu(W_s(softmax(W_q E (W_k E)^T) E))."""
 
     def __init__(self, sim_dim: int) -> None:
         super().__init__()
@@ -69,32 +69,46 @@ class GraphReasoning(nn.Module):
         self.key = xavier_linear(sim_dim, sim_dim)
         self.update = xavier_linear(sim_dim, sim_dim)
 
-    def forward(self, nodes: Tensor) -> Tensor:
-        """(B, 1 + n, s) -> (B, 1 + n, s)."""
-        edges = torch.softmax(self.query(nodes) @ self.key(nodes).transpose(1, 2), dim=-1)
-        return F.relu(self.update(edges @ nodes))
-
 
 class AttentionFiltration(nn.Module):
-    """SAF: nodes weighted by l1norm(sigmoid(BN(W_a E))), summed, l2-normalised. Its BatchNorm runs over all pairs and nodes."""
+    """Weights of SAF: nodes are weighed by l1norm(sigmoid(BN(W_a E))). Its BatchNorm runs over a caption's pairs and nodes."""
 
     def __init__(self, sim_dim: int) -> None:
         super().__init__()
         self.score = xavier_linear(sim_dim, 1)
-        self.norm = nn.BatchNorm1d(1)
+        self.norm = nn.BatchNorm1d(1, momentum=MOMENTUM)
 
-    def forward(self, nodes: Tensor) -> Tensor:
-        """(B, 1 + n, s) -> (B, s)."""
-        gates = torch.sigmoid(self.norm(self.score(nodes).transpose(1, 2)))
-        weights = gates / (gates.abs().sum(-1, keepdim=True) + EPSILON)
-        return l2norm((weights @ nodes).squeeze(1))
+    def fields(self) -> dict[str, Tensor]:
+        """`score_*` and `norm_*` of `SafParameters`; the statistics are left out in training."""
+        norm = self.norm
+        values: dict[str, Tensor] = {"score_weight": self.score.weight, "score_bias": self.score.bias}
+        values |= {"norm_weight": norm.weight, "norm_bias": norm.bias}
+        if not self.training:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            values |= {"norm_mean": norm.running_mean, "norm_variance": norm.running_var}
+        return {name: value.squeeze(0) for name, value in values.items()}
+
+    @torch.no_grad()
+    def remember(self, found: FiltrationScores, nodes: Tensor) -> None:
+        """Move the running statistics as if captions had come one after the other; `nodes` (C,) went into each one's."""
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.num_batches_tracked is not None
+        keep, count = 1 - MOMENTUM, len(nodes)
+        weights = MOMENTUM * keep ** torch.arange(count - 1, -1, -1, device=nodes.device, dtype=found.mean.dtype)
+        unbiased = found.variance * nodes / (nodes - 1)
+        norm.running_mean.mul_(keep**count).add_((weights * found.mean).sum())
+        norm.running_var.mul_(keep**count).add_((weights * unbiased).sum())
+        norm.num_batches_tracked.add_(count)
 
 
 class SGRAFHead(nn.Module):
-    """Similarity in (0, 1) of every image with every caption, captions one at a time as published.
+    """Similarity in (0, 1) of every image with every caption.
 
     State-dict names: `visual.*`, `textual.*` (self-attention), `local`, `glob` (projections of squared differences),
-    `graph.K.{query,key,update}` (SGR) or `filtration.{score,norm}` (SAF), `output`.
+    `graph.K.{query,key,update}` (SGR) or `filtration.{score,norm}` (SAF), `output`; `models.published` reads published ones.
     """
 
     def __init__(self, kind: str, embed_dim: int, sim_dim: int, steps: int, regions: int, dropout: float) -> None:
@@ -107,20 +121,45 @@ class SGRAFHead(nn.Module):
         self.filtration = AttentionFiltration(sim_dim) if kind == "saf" else None
         self.output = xavier_linear(sim_dim, 1)
 
-    def alignment_nodes(self, regions: Tensor, image_global: Tensor, words: Tensor) -> Tensor:
-        """Nodes [global; local of each word] of one caption (n, d) with all images: (B, 1 + n, s)."""
-        local = l2norm(self.local((attended_regions(regions, words) - words).square()))
-        glob = l2norm(self.glob((image_global - self.textual(words)).square()))
-        return torch.cat([glob.unsqueeze(1), local], dim=1)
+    def head_parameters(self, regions: Tensor, words: Tensor, lengths: Tensor) -> SgrParameters | SafParameters:
+        """The head as the op takes it, for images (B, R, d) and captions (C, L, d); dropout is drawn here, once."""
+        fields = {"images": self.visual(regions), "captions": self.textual(words, lengths)}
+        for name, layer in (("local", self.local), ("glob", self.glob)):
+            fields |= {f"{name}_weight": layer.weight, f"{name}_bias": layer.bias}
+        fields |= {"output_weight": self.output.weight.squeeze(0), "output_bias": self.output.bias.squeeze(0)}
+        if self.filtration is not None:
+            return SafParameters(**fields, **self.filtration.fields())
+        for name in ("query", "key", "update"):
+            layers = [getattr(step, name) for step in self.graph]
+            fields[f"{name}_weight"] = torch.stack([layer.weight for layer in layers])
+            fields[f"{name}_bias"] = torch.stack([layer.bias for layer in layers])
+        return SgrParameters(**fields)
+
+    def _arguments(self, regions: Tensor, texts: TextFeatures) -> tuple[Tensor, Tensor, SgrParameters | SafParameters]:
+        """Regions, words cut to the longest caption, both of one dtype, and the head."""
+        dtype = torch.promote_types(regions.dtype, texts.values.dtype)
+        regions, words = regions.to(dtype), texts.values[:, : int(texts.lengths.max())].to(dtype)
+        return regions, words, self.head_parameters(regions, words, texts.lengths)
 
     def forward(self, regions: Tensor, texts: TextFeatures) -> Tensor:
-        """(B, R, d), C captions -> (B, C)."""
-        image_global = self.visual(regions)
-        columns = []
-        for words, length in zip(texts.values, texts.lengths.tolist(), strict=True):
-            nodes = self.alignment_nodes(regions, image_global, words[:length])
-            for step in self.graph:
-                nodes = step(nodes)
-            vector = self.filtration(nodes) if self.filtration is not None else nodes[:, 0]
-            columns.append(torch.sigmoid(self.output(vector)).squeeze(-1))
-        return torch.stack(columns, dim=1)
+        """(B, R, d), C captions -> (B, C); under autocast, matrix products are of bfloat16 numbers."""
+        regions, words, head = self._arguments(regions, texts)
+        precision = autocast_precision(regions)
+        if self.filtration is None or not self.training or not isinstance(head, SafParameters):
+            return cross_attention_similarity(regions, words, texts.lengths, head, precision=precision)
+        found = filtration_similarity(regions, words, texts.lengths, head, precision=precision)
+        self.filtration.remember(found, len(regions) * (1 + texts.lengths))
+        return found.scores
+
+    def hardest_triplet(
+        self, regions: Tensor, texts: TextFeatures, *, screen: str | None = None, **options: Any
+    ) -> Tensor:
+        """`hardest_triplet_of_head` of pairs (B, R, d), B captions; under autocast negatives are chosen in bfloat16.
+
+        SAF in training scores all pairs with a graph: its BatchNorm sees them all.
+        """
+        if self.filtration is not None and self.training:
+            return triplet_loss_from_scores(self(regions, texts), **options)
+        regions, words, head = self._arguments(regions, texts)
+        screen = screen or autocast_precision(regions)
+        return hardest_triplet_of_head(head, regions, words, texts.lengths, screen=screen, **options)

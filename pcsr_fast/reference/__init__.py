@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pcsr_fast.reference.contrastive import contrastive_loss, contrastive_loss_from_scores
+from pcsr_fast.reference.cross_attention import HeadParameters, cross_attention_similarity
 from pcsr_fast.reference.hardest import HardestNegatives, hardest_negatives
 from pcsr_fast.reference.hinge import hinge_terms
 from pcsr_fast.reference.labels import entropy, gce, match_texts, ncr_predict, prediction_oscillation
@@ -11,22 +12,32 @@ from pcsr_fast.reference.mixture import MixtureWarning, fit_mixture
 from pcsr_fast.reference.mixture_model import Mixture
 from pcsr_fast.reference.pairs import PairLosses, PairStatistics, pair_losses
 from pcsr_fast.reference.ranks import RetrievalRanks, retrieval_ranks, retrieval_ranks_from_scores
+from pcsr_fast.reference.saf import FiltrationScores, SafParameters, filtration_similarity
+from pcsr_fast.reference.scan import ScanParameters, scan_similarity
+from pcsr_fast.reference.sgr import SgrParameters, sgr_similarity
 from pcsr_fast.reference.triplet import TripletParts, triplet_loss, triplet_loss_from_scores
 from pcsr_fast.reference.values import minmax
 from pcsr_fast.reference.votes import controller_update, pcs_threshold_quantile, target_share, vote_consistency
 
 __all__ = [
+    "FiltrationScores",
     "HardestNegatives",
+    "HeadParameters",
     "Mixture",
     "MixtureWarning",
     "PairLosses",
     "PairStatistics",
     "RetrievalRanks",
+    "SafParameters",
+    "ScanParameters",
+    "SgrParameters",
     "TripletParts",
     "contrastive_loss",
     "contrastive_loss_from_scores",
     "controller_update",
+    "cross_attention_similarity",
     "entropy",
+    "filtration_similarity",
     "fit_mixture",
     "gce",
     "hardest_negatives",
@@ -39,6 +50,8 @@ __all__ = [
     "prediction_oscillation",
     "retrieval_ranks",
     "retrieval_ranks_from_scores",
+    "scan_similarity",
+    "sgr_similarity",
     "soft_margin",
     "target_share",
     "triplet_loss",

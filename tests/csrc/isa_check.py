@@ -16,6 +16,7 @@ from pcsr_fast.reference.contrastive_terms import KINDS
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from pcsr_fast.reference.ranks import TIES
 from tests.ops import contrasts, triplets
+from tests.ops.cross_attentions import cross_attention_errors
 from tests.ops.searches import (
     ADVERSARIES,
     Gallery,
@@ -116,6 +117,10 @@ def check_fit_mixture() -> None:
         torch.testing.assert_close(ours.posterior(), truth.posterior(), rtol=0, atol=1e-9)
 
 
+def check_cross_attention() -> None:
+    assert all(error <= tolerance for error, tolerance in cross_attention_errors())
+
+
 # Each check with the ops it goes through.
 CHECKS = {
     check_triplet_loss: ("triplet_loss", "triplet_gradient", "hardest_gradient"),
@@ -125,6 +130,7 @@ CHECKS = {
     check_hardest_negatives: ("hardest_negatives",),
     check_retrieval_ranks: ("retrieval_ranks",),
     check_fit_mixture: ("fit_mixture", "mixture_posterior"),
+    check_cross_attention: ("cross_attention_similarity",),
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from pcsr_fast.models.config import ModelConfig
 from pcsr_fast.models.retrieval import RetrievalModel, head_of_net, seeded_model
+from pcsr_fast.ops import triplet_loss_from_scores
+from pcsr_fast.reference import ScanParameters, scan_similarity
 
 Build = Callable[..., RetrievalModel]
 LINEAR = ("weight", "bias")
@@ -88,3 +90,53 @@ def test_sgraf_alternates_its_heads():
 def test_no_classifier_says_so(build: Build):
     with pytest.raises(ValueError, match="pseudo-classifier; expected num_classes > 0"):
         build("vse", num_classes=0).image_logits(torch.zeros(1, 6, dtype=torch.float64))
+
+
+def test_scan_has_no_weights_in_its_head(build: Build, captions: tuple[Tensor, Tensor]):
+    model = build("scan", num_classes=0)
+    assert set(model.state_dict()) == {f"image_encoder.project.{p}" for p in LINEAR} | WORDS
+    images = model.encode_images(torch.randn(4, 3, 8, dtype=torch.float64))
+    texts = model.encode_texts(*captions)
+    expected = scan_similarity(images, texts.values, texts.lengths, ScanParameters())
+    torch.testing.assert_close(model.similarity(images, texts), expected)
+    assert float(expected.std()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["vse", "scan", "sgr", "saf"])
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+def test_sparse_loss_is_that_of_all_similarities(
+    build: Build, captions: tuple[Tensor, Tensor], kind: str, training: bool, reduction: str
+):
+    regions = torch.randn(5, 3, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    options = {"margin": torch.linspace(0.1, 0.5, 5, dtype=torch.float64), "margin_mode": "row", "reduction": reduction}
+    options["groups"] = torch.tensor([0, 1, 2, 2, 3])
+    results = []
+    for sparse in (True, False):
+        model = build(kind).train(training)
+        images, texts = model.encode_images(regions), model.encode_texts(*captions)
+        if sparse:
+            losses = model.hardest_triplet(images, texts, **options)
+        else:
+            losses = triplet_loss_from_scores(model.similarity(images, texts), **options)
+        losses.sum().backward()
+        results.append((losses.detach(), {name: value.grad for name, value in model.named_parameters()}))
+    (mine, my_gradients), (theirs, gradients) = results
+    assert float(mine.max()) > 0
+    torch.testing.assert_close(mine, theirs)
+    for name, expected in gradients.items():
+        if expected is None:
+            assert my_gradients[name] is None
+        else:
+            torch.testing.assert_close(my_gradients[name], expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["sgr", "saf"])
+def test_state_round_trip(build: Build, captions: tuple[Tensor, Tensor], kind: str):
+    one, other = build(kind, seed=1), build(kind, seed=2)
+    regions = torch.randn(4, 3, 8, dtype=torch.float64)
+    before = other.similarity(other.encode_images(regions), other.encode_texts(*captions))
+    other.load_state_dict(one.state_dict(), strict=True)
+    S, expected = (m.similarity(m.encode_images(regions), m.encode_texts(*captions)) for m in (other, one))
+    assert torch.equal(S, expected)
+    assert not torch.equal(S, before)

@@ -9,7 +9,10 @@ from torch.func import functional_call
 
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.layers import l2norm
-from pcsr_fast.models.sgraf import SGRAFHead, attended_regions
+from pcsr_fast.models.sgraf import SGRAFHead
+from pcsr_fast.ops import triplet_loss_from_scores
+from pcsr_fast.reference.attention import attended_regions
+from pcsr_fast.reference.sgr import Alignment, alignment_nodes
 from tests.models import naive
 from tests.models.conftest import unsettle
 
@@ -111,3 +114,60 @@ def test_state_dict_names():
     saf = {f"filtration.score.{p}" for p in ("weight", "bias")} | {f"filtration.norm.{p}" for p in norm}
     assert set(head("sgr").state_dict()) == shared | graph
     assert set(head("saf").state_dict()) == shared | saf
+
+
+def test_running_statistics_move_as_if_captions_came_one_by_one():
+    model = head("saf").train()
+    V, texts = data(3, 5, 6, LENGTHS, width=4)
+    expected = torch.nn.BatchNorm1d(1).double().train()
+    expected.load_state_dict(model.filtration.norm.state_dict())
+    with torch.no_grad():
+        parameters = model.head_parameters(V, texts.values, texts.lengths)
+        for j, (words, length) in enumerate(zip(texts.values, LENGTHS, strict=True)):
+            nodes = alignment_nodes(V, words[:length], parameters.captions[j], Alignment(*parameters[:6]))
+            expected((nodes @ parameters.score_weight + parameters.score_bias).unsqueeze(1))
+    model(V, texts)
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(model.filtration.norm.state_dict()[name], value, rtol=1e-12, atol=1e-12)
+    model.hardest_triplet(V, texts.select(torch.tensor([0, 1, 2])))
+    assert int(model.filtration.norm.num_batches_tracked) == int(expected.num_batches_tracked) + 3
+
+
+@KINDS
+@MODES
+def test_sparse_loss_shares_one_draw_of_dropout(kind: str, training: bool):
+    """Losses and gradients of the sparse form, dropout and batch statistics included, are those of all scores."""
+    model = head(kind, dropout=0.5).train(training)
+    V, texts = data(4, 5, 6, LENGTHS, width=4)
+    upstream = torch.tensor([0.3, -1.0, 2.0, 0.7], dtype=torch.float64)
+    margin = torch.tensor([0.2, 0.1, 0.4, 0.3], dtype=torch.float64)
+    state, results = {name: value.clone() for name, value in model.state_dict().items()}, []
+    for sparse in (True, False):
+        model.load_state_dict(state)
+        torch.manual_seed(3)
+        regions = V.clone().requires_grad_()
+        options = {"margin": margin, "reduction": "none"}
+        if sparse:
+            losses = model.hardest_triplet(regions, texts, **options)
+        else:
+            losses = triplet_loss_from_scores(model(regions, texts), **options)
+        gradients = torch.autograd.grad((losses * upstream).sum(), [regions, *model.parameters()])
+        results.append((losses.detach(), *gradients))
+    assert float(results[0][0].max()) > 0
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@KINDS
+def test_autocast_rounds_products_to_bfloat16(kind: str):
+    model = head(kind).eval()
+    V, texts = data(3, 5, 6, LENGTHS, width=4)
+    model.float()
+    texts = TextFeatures(texts.values.float(), texts.lengths)
+    plain = model(V.float(), texts)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(V.float(), texts)
+        loss = model.hardest_triplet(V.float()[[0, 1, 2, 0]], texts)
+    assert rounded.dtype == loss.dtype == torch.float32
+    assert not torch.equal(rounded, plain)
+    torch.testing.assert_close(rounded, plain, rtol=0, atol=0.05)

@@ -1,0 +1,127 @@
+#include "attention_split.h"
+
+#include <immintrin.h>
+
+namespace pcsr::amx {
+namespace {
+
+constexpr int tile = 16; // rows of a tile; its 64 bytes hold 32 bfloat16 or 16 float32
+constexpr int panel_rows = 2 * tile;
+constexpr int panel_columns = 2 * tile;
+constexpr int depth = 32;
+constexpr int values = tile * depth; // of a tile
+
+struct TileShape {
+    std::uint8_t palette = 1;
+    std::uint8_t start_row = 0;
+    std::uint8_t reserved[14] = {};
+    std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {tile, tile, tile, tile, tile, tile, tile, tile};
+};
+
+std::uint16_t round_half(float value) {
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, &value, sizeof bits);
+    return static_cast<std::uint16_t>((bits + 0x8000) >> 16); // to the nearest, ties away from zero
+}
+
+float widen(std::uint16_t half) {
+    const std::uint32_t bits = static_cast<std::uint32_t>(half) << 16;
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+float value_at(const Matrix& from, std::int64_t row, std::int64_t end, std::int64_t k) {
+    return row < end && k < from.width ? static_cast<const float*>(from.data)[row * from.stride + k] : 0;
+}
+
+// [k / 32][part][row][k % 32].
+void pack_rows(const Matrix& from, std::int64_t first, std::int64_t count, Split* out) {
+    auto* to = reinterpret_cast<std::uint16_t*>(out);
+    for (std::int64_t done = 0; done < count; done += panel_rows) {
+        for (std::int64_t k = 0; k < from.width; k += depth, to += 4 * values) {
+            for (int row = 0; row < panel_rows; ++row) {
+                for (int n = 0; n < depth; ++n) {
+                    const float value = value_at(from, first + done + row, first + count, k + n);
+                    const std::uint16_t high = round_half(value);
+                    to[row * depth + n] = high;
+                    to[2 * values + row * depth + n] = round_half(value - widen(high));
+                }
+            }
+        }
+    }
+}
+
+// [k / 32][column / 16][part][k % 32 / 2][column % 16][k % 2].
+void pack_columns(const Matrix& from, std::int64_t first, std::int64_t count, Split* out) {
+    auto* to = reinterpret_cast<std::uint16_t*>(out);
+    for (std::int64_t done = 0; done < count; done += panel_columns) {
+        for (std::int64_t k = 0; k < from.width; k += depth, to += 4 * values) {
+            for (int column = 0; column < panel_columns; ++column) {
+                for (int n = 0; n < depth; ++n) {
+                    const float value = value_at(from, first + done + column, first + count, k + n);
+                    const std::uint16_t high = round_half(value);
+                    std::uint16_t* const at =
+                        to + column / tile * 2 * values + (n / 2 * tile + column % tile) * 2 + n % 2;
+                    at[0] = high;
+                    at[values] = round_half(value - widen(high));
+                }
+            }
+        }
+    }
+}
+
+// 2 x 2 tiles of sums: large by large parts, then large by small, then small by large.
+void multiply(const Split* rows, std::int64_t row_panels, const Split* columns, std::int64_t width, float* scores,
+              std::int64_t stride) {
+    const TileShape shape;
+    _tile_loadconfig(&shape);
+    const std::int64_t blocks = (width + depth - 1) / depth;
+    constexpr int bytes = depth * sizeof(std::uint16_t);
+    const auto* a = reinterpret_cast<const std::uint16_t*>(rows);
+    for (std::int64_t panel = 0; panel < row_panels; ++panel) {
+        const auto* b = reinterpret_cast<const std::uint16_t*>(columns);
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (std::int64_t block = 0; block < blocks; ++block, a += 4 * values, b += 4 * values) {
+            _tile_loadd(4, a, bytes);
+            _tile_loadd(5, a + values, bytes);
+            _tile_loadd(6, b, bytes);
+            _tile_loadd(7, b + 2 * values, bytes);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+            _tile_loadd(6, b + values, bytes);
+            _tile_loadd(7, b + 3 * values, bytes);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+            _tile_loadd(4, a + 2 * values, bytes);
+            _tile_loadd(5, a + 3 * values, bytes);
+            _tile_loadd(6, b, bytes);
+            _tile_loadd(7, b + 2 * values, bytes);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        float* const to = scores + panel * panel_rows * stride;
+        const std::int64_t out_bytes = stride * static_cast<std::int64_t>(sizeof(float));
+        _tile_stored(0, to, out_bytes);
+        _tile_stored(1, to + tile, out_bytes);
+        _tile_stored(2, to + tile * stride, out_bytes);
+        _tile_stored(3, to + tile * stride + tile, out_bytes);
+    }
+    _tile_release();
+}
+
+} // namespace
+
+extern constexpr SplitKernels split_products = {panel_rows, panel_columns, depth, 0, pack_rows, pack_columns, multiply};
+
+} // namespace pcsr::amx

@@ -1,0 +1,83 @@
+"""The hardest-negative loss of a cross-attention head with a graph for the pairs that have a gradient alone (KERNELS 1, K4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pcsr_fast import backends
+from pcsr_fast.ops import _checks
+from pcsr_fast.ops._triplet_op import triplet_from_scores_op
+from pcsr_fast.ops.cross_attention import SIMILARITY, Problem, problem, run, similarity_of_pairs
+from pcsr_fast.ops.cross_attention_checks import PRECISIONS
+from pcsr_fast.ops.cross_attention_forms import uses_batch_statistics
+from pcsr_fast.ops.triplet import triplet_loss_from_scores
+from pcsr_fast.reference.cross_attention import HeadParameters
+
+OP = "hardest_triplet_of_head"
+
+
+def _candidates(given: Problem, margin: Tensor, margin_mode: str, groups: Tensor | None, backend: str | None) -> Tensor:
+    """(B, B): exact scores with a graph where the loss has a gradient, -inf at other negatives."""
+    with torch.no_grad():
+        S = run(SIMILARITY, given, backend)[0]
+        row, column, row_index, column_index = triplet_from_scores_op(S, margin, margin_mode, "hardest", groups, "")
+        # A screened hinge of 0 may be a little above: its pair is scored again all the same.
+        screened = given.precision == "bf16"
+        by_row, by_column = (row_index >= 0, column_index >= 0) if screened else (row > 0, column > 0)
+        here = torch.arange(len(S), device=S.device)
+        chosen = torch.zeros_like(S, dtype=torch.bool)
+        chosen[here[by_row], row_index[by_row]] = True
+        chosen[column_index[by_column], here[by_column]] = True
+        chosen.diagonal().logical_or_(by_row | by_column)
+        rows, captions = chosen.nonzero(as_tuple=True)
+        # Hinges that are 0 still need their pairs' own scores.
+        scores = S.masked_fill(~chosen.fill_diagonal_(True), -torch.inf)
+    return similarity_of_pairs(given, rows, captions, scores, rescore=screened)
+
+
+def hardest_triplet_of_head(
+    head: HeadParameters,
+    regions: Tensor,
+    words: Tensor,
+    lengths: Tensor,
+    *,
+    margin: float | Tensor = 0.2,
+    margin_mode: str = "anchor",
+    groups: Tensor | None = None,
+    reduction: str = "mean",
+    screen: str | None = None,
+    chunk: int | None = None,
+    backend: str | None = None,
+) -> Tensor:
+    """`triplet_loss_from_scores` of a head's scores, hardest negatives, with their gradient at the cost of 3B pairs.
+
+    Of B x B scores the loss has a gradient in B positives and 2B hardest negatives at most. All are scored without a graph,
+    those few again with one: the same gradients, in memory and time linear in B. SAF in training is computed with all pairs:
+    its BatchNorm takes statistics over them, so that each has a gradient.
+
+    Args:
+        head, regions, words, lengths, chunk, backend: as for `cross_attention_similarity`; image i belongs to caption i.
+        margin, margin_mode, groups, reduction: as for `triplet_loss`.
+        screen: precision that the negatives are chosen at, "exact" (None) or "bf16"; losses and gradients are of exact scores
+            of the chosen, which under bf16 may miss a negative harder by less than its rounding.
+
+    Returns:
+        float64 for float64 inputs, else float32: a scalar, or (B,) losses for reduction="none".
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong kind. BackendError: `backend` cannot run it.
+    """
+    _checks.check_choice(OP, "screen", screen or "exact", PRECISIONS)
+    given = problem(OP, regions, words, lengths, head, screen or "auto", chunk)
+    if len(regions) != len(words):
+        raise ValueError(f"{OP}: words: got {len(words)} captions with {len(regions)} images, expected one a image")
+    _checks.check_reduction(OP, reduction)
+    m = _checks.margin_tensor(OP, margin, margin_mode, regions[:, 0])
+    if groups is not None:
+        _checks.check_integers(OP, "groups", groups, len(regions), regions)
+    if uses_batch_statistics(head) or backends.requested_backend(backend) == "reference":
+        S = run(SIMILARITY, given._replace(precision="auto"), backend)[0]
+    else:
+        S = _candidates(given, m, margin_mode, groups, backend)
+    return triplet_loss_from_scores(S, margin=m, margin_mode=margin_mode, groups=groups, reduction=reduction)

@@ -1,0 +1,199 @@
+"""The hardest-negative loss of a head from the pairs that count: losses and gradients of the dense form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pcsr_fast import ops, reference
+from pcsr_fast.ops import hardest_triplet_of_head, sparse_head
+from pcsr_fast.ops.cross_attention import problem, similarity_of_pairs
+from pcsr_fast.reference import ScanParameters
+from pcsr_fast.reference.hinge import MARGIN_MODES
+from tests.ops.heads import KINDS, Heads, heads, make_head
+from tests.ops.tools import GROUPINGS, group_ids, runnable
+
+EVERY = pytest.mark.parametrize("kind", KINDS)
+SIX = {"images": 6, "lengths": (3, 5, 2, 3, 1, 4)}
+
+
+def sparse(made: Heads, **options: Any) -> Tensor:
+    return hardest_triplet_of_head(made.head, made.regions, made.words, made.lengths, **options)
+
+
+def dense(made: Heads, **options: Any) -> Tensor:
+    """Everything by the reference, with a graph of every pair."""
+    return reference.triplet_loss_from_scores(reference.cross_attention_similarity(*made), **options)
+
+
+def margin_of(mode: str, size: int) -> Tensor:
+    shape = {"scalar": (), "matrix": (size, size)}.get(mode, (size,))
+    return 0.3 * torch.rand(shape, dtype=torch.float64)
+
+
+def check(made: Heads, **options: Any) -> Tensor:
+    """Losses and every gradient, the margin's included, under an upstream of their own."""
+    size = len(made.regions)
+    upstream = torch.randn(size, dtype=torch.float64)
+    results = []
+    for form in (sparse, dense):
+        leaves, inputs = made.leaves()
+        margin = options["margin"].clone().requires_grad_()
+        losses = form(leaves, **(options | {"margin": margin}), reduction="none")
+        (losses * upstream).sum().backward()
+        results.append((losses.detach(), *(value.grad for value in inputs), margin.grad))
+    scale = max(1.0, *(float(value.abs().max()) for value in results[1]))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10 * scale)
+    return results[0][0]
+
+
+@EVERY
+@pytest.mark.parametrize("mode", MARGIN_MODES)
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "groups"])
+def test_losses_and_gradients_are_those_of_all_pairs(kind: str, mode: str, grouped: bool):
+    made = make_head(1, kind, **SIX)
+    groups = torch.tensor([0, 1, 0, 2, 2, 3]) if grouped else None
+    losses = check(made, margin=margin_of(mode, 6), margin_mode=mode, groups=groups)
+    assert losses.max() > 0
+
+
+@pytest.mark.parametrize("side", ["row", "column"])
+def test_a_pair_may_be_too_near_on_one_side_alone(side: str):
+    margin = torch.full((6, 6), -5.0, dtype=torch.float64)
+    (margin[0] if side == "row" else margin[:, 0]).fill_(1.0)
+    losses = check(make_head(12, "sgr", **SIX), margin=margin, margin_mode="matrix")
+    assert (losses > 0).all()
+
+
+@given(heads(paired=True), st.sampled_from(MARGIN_MODES), st.sampled_from(GROUPINGS))
+@settings(max_examples=60)
+def test_losses_are_those_of_all_pairs_whatever_the_sizes(made: Heads, mode: str, grouping: str):
+    size = len(made.regions)
+    groups = group_ids(grouping, size, torch.Generator().manual_seed(size))
+    options = {"margin": margin_of(mode, size), "margin_mode": mode, "groups": groups, "reduction": "none"}
+    torch.testing.assert_close(sparse(made, **options), dense(made, **options), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr"])
+@pytest.mark.parametrize("rescore", [True, False])
+def test_pairs_scored_again_have_the_scores_of_all(kind: str, rescore: bool):
+    """What is given elsewhere stays; what is given at the pairs counts where they are not scored again."""
+    made = make_head(13, kind, **SIX)
+    rows, captions = torch.tensor([0, 3, 3, 5]), torch.tensor([1, 0, 4, 5])
+    S, filler = reference.cross_attention_similarity(*made), torch.full((6, 6), 9.0, dtype=torch.float64)
+    expected = filler.clone()
+    if rescore:
+        expected[rows, captions] = S[rows, captions]
+    found = similarity_of_pairs(problem("test", *made), rows, captions, filler, rescore)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("chunk", [1, 6, None])
+def test_reductions_and_chunks(reduction: str, chunk: int | None):
+    made = make_head(2, "sgr", **SIX)
+    expected = dense(made, reduction=reduction)
+    torch.testing.assert_close(sparse(made, reduction=reduction, chunk=chunk), expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr", "saf"])
+def test_a_graph_is_kept_for_three_pairs_a_sample_at_most(kind: str, monkeypatch: pytest.MonkeyPatch):
+    made, inputs = make_head(3, kind, images=12, lengths=(2,) * 12).leaves()
+    seen = []
+
+    def counting(given, rows: Tensor, captions: Tensor, *rest: Any, **options: Any) -> Tensor:
+        seen.append(torch.stack([rows, captions], dim=1))
+        return original(given, rows, captions, *rest, **options)
+
+    original = sparse_head.similarity_of_pairs
+    monkeypatch.setattr(sparse_head, "similarity_of_pairs", counting)
+    sparse(made, margin=5.0).backward()
+    assert 12 < len(seen[0]) <= 36
+    assert len(seen[0].unique(dim=0)) == len(seen[0])
+    assert all(value.grad is not None for value in inputs)
+
+
+def test_without_active_hinges_there_is_no_gradient():
+    made, inputs = make_head(4, "sgr", **SIX).leaves()
+    losses = sparse(made, margin=-1.0, reduction="none")
+    losses.sum().backward()
+    assert losses.tolist() == [0.0] * 6
+    assert not any(value.grad.any() for value in inputs)
+
+
+@EVERY
+def test_one_pair_has_no_negative(kind: str):
+    made, inputs = make_head(5, kind, images=1, lengths=(3,)).leaves()
+    loss = sparse(made)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert not any(value.grad.any() for value in inputs)
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr"])
+def test_equal_pairs(kind: str):
+    """Every image and caption twice: each has two hardest negatives of one score."""
+    half = make_head(6, kind, images=3, lengths=(3, 2, 4))
+    twice = torch.tensor([0, 1, 2, 0, 1, 2])
+    made = half.select(twice, twice)
+    for groups in (None, twice):
+        options = {"margin": 0.2, "groups": groups, "reduction": "none"}
+        torch.testing.assert_close(sparse(made, **options), dense(made, **options), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr"])
+def test_screened_losses_are_exact_scores_of_near_hardest_negatives(kind: str):
+    made = make_head(7, kind, images=12, lengths=(3, 5, 2) * 4, size=16, similarity=8).to(torch.float32)
+    expected = dense(made.to(torch.float64), reduction="none")
+    for backend in runnable("cross_attention_similarity", *made, precision="bf16"):
+        if backend != "reference":
+            losses = sparse(made, reduction="none", screen="bf16", backend=backend)
+            assert (losses <= expected + 1e-5).all()
+            torch.testing.assert_close(losses.double(), expected, rtol=0, atol=0.1)
+
+
+def test_screened_gradients_belong_to_the_pairs_that_were_chosen():
+    made = make_head(8, "sgr", **SIX).to(torch.float32)
+    exact, screened = made.leaves(), made.leaves()
+    sparse(exact[0], screen="exact").backward()
+    sparse(screened[0], screen="bf16").backward()
+    for ours, theirs in zip(screened[1], exact[1], strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_kill_switch_computes_all_pairs_by_the_reference(monkeypatch: pytest.MonkeyPatch):
+    made = make_head(9, "sgr", **SIX)
+    monkeypatch.setenv("PCSR_FAST_DISABLE", "1")
+    monkeypatch.setattr(sparse_head, "similarity_of_pairs", None)
+    check(made, margin=torch.tensor(0.2, dtype=torch.float64))
+
+
+def test_a_nan_is_not_hidden():
+    made = make_head(10, "sgr", **SIX)
+    made.regions[2] = torch.nan
+    assert sparse(made).isnan()
+
+
+V, T, N = make_head(11, "scan")[:3]
+CASES = [
+    ((V[:3], T, N), {}, ValueError, "words: got 4 captions with 3 images, expected one a image"),
+    ((V, T, N + 9), {}, ValueError, "lengths: got 12 at index 0, expected 1 to 4"),
+    ((V, T, N), {"margin_mode": "both"}, ValueError, "margin_mode: got 'both', expected one of scalar, anchor"),
+    ((V, T, N), {"margin": torch.ones(3)}, ValueError, r"margin: got shape \(3,\), expected a number or \(4,\)"),
+    ((V, T, N), {"groups": N[:2]}, ValueError, r"groups: got shape \(2,\), expected \(4,\)"),
+    ((V, T, N), {"reduction": "avg"}, ValueError, "reduction: got 'avg', expected one of none, mean, sum"),
+    ((V, T, N), {"screen": "fp8"}, ValueError, "screen: got 'fp8', expected one of auto, exact, bf16"),
+]
+
+
+@pytest.mark.parametrize(("args", "options", "error", "message"), CASES)
+def test_bad_arguments_are_named_in_one_line(args, options, error, message):
+    with pytest.raises(error, match=f"hardest_triplet_of_head: {message}") as caught:
+        ops.hardest_triplet_of_head(ScanParameters(), *args, **options)
+    assert "\n" not in str(caught.value)
