@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pcsr_fast.models.layers import l2norm, xavier_linear
+from pcsr_fast.models.layers import Dropout, l2norm, xavier_linear
 from pcsr_fast.models.pooling import pooling
+from pcsr_fast.ops.gru import bidirectional_gru
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class PooledRegionEncoder(nn.Module):
 
     def __init__(self, feature_dim: int, embed_dim: int, pool: str, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.project = xavier_linear(feature_dim, embed_dim)
         self.mlp = nn.Sequential(
             xavier_linear(feature_dim, embed_dim // 2), nn.ReLU(), xavier_linear(embed_dim // 2, embed_dim)
@@ -62,16 +63,15 @@ class WordEncoder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary_size, word_dim)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gru = nn.GRU(word_dim, embed_dim, layers, batch_first=True, bidirectional=True)
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64, (B,) -> (B, L, d), not yet normalised."""
         embedded = self.dropout(self.embedding(words))
         packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        output, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=words.shape[1])
-        forward, backward = output.chunk(2, dim=-1)
-        return (forward + backward) / 2
+        output = packed._replace(data=bidirectional_gru(self.gru, packed))
+        return nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=words.shape[1])[0]
 
 
 class SequenceTextEncoder(nn.Module):

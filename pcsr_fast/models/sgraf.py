@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pcsr_fast.models.encoders import TextFeatures
-from pcsr_fast.models.layers import autocast_precision, l2norm, length_mask, xavier_linear
+from pcsr_fast.models.layers import Dropout, autocast_precision, l2norm, length_mask, xavier_linear
 from pcsr_fast.ops.cross_attention import cross_attention_similarity, filtration_similarity
 from pcsr_fast.ops.sparse_head import hardest_triplet_of_head
 from pcsr_fast.ops.triplet import triplet_loss_from_scores
@@ -28,10 +28,10 @@ class VisualSelfAttention(nn.Module):
     def __init__(self, embed_dim: int, regions: int, dropout: float) -> None:
         super().__init__()
         self.local = nn.Sequential(
-            xavier_linear(embed_dim, embed_dim), nn.BatchNorm1d(regions), nn.Tanh(), nn.Dropout(dropout)
+            xavier_linear(embed_dim, embed_dim), nn.BatchNorm1d(regions), nn.Tanh(), Dropout(dropout)
         )
         self.mean = nn.Sequential(
-            xavier_linear(embed_dim, embed_dim), nn.BatchNorm1d(embed_dim), nn.Tanh(), nn.Dropout(dropout)
+            xavier_linear(embed_dim, embed_dim), nn.BatchNorm1d(embed_dim), nn.Tanh(), Dropout(dropout)
         )
         self.weight = xavier_linear(embed_dim, 1)
 
@@ -47,8 +47,8 @@ class TextSelfAttention(nn.Module):
 
     def __init__(self, embed_dim: int, dropout: float) -> None:
         super().__init__()
-        self.local = nn.Sequential(xavier_linear(embed_dim, embed_dim), nn.Tanh(), nn.Dropout(dropout))
-        self.mean = nn.Sequential(xavier_linear(embed_dim, embed_dim), nn.Tanh(), nn.Dropout(dropout))
+        self.local = nn.Sequential(xavier_linear(embed_dim, embed_dim), nn.Tanh(), Dropout(dropout))
+        self.mean = nn.Sequential(xavier_linear(embed_dim, embed_dim), nn.Tanh(), Dropout(dropout))
         self.weight = xavier_linear(embed_dim, 1)
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcsr_fast.models.layers import l2norm, length_mask, xavier_linear
+from pcsr_fast.models.layers import Dropout, l2norm, length_mask, xavier_linear
 
 
 @settings(deadline=None)
@@ -41,3 +42,26 @@ def test_linear_layers_start_inside_the_xavier_bound_without_bias():
     assert float(layer.weight.abs().max()) <= (6 / 60) ** 0.5
     assert float(layer.weight.abs().max()) > 0.95 * (6 / 60) ** 0.5
     assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.0, [1]), (0.1, [0, 10 / 9]), (0.4, [0, 5 / 3]), (1.0, [0])])
+def test_dropout_keeps_the_mean_and_gives_the_gradient_to_what_it_keeps(p: float, expected: list[float]):
+    x = torch.ones(301, 997, requires_grad=True)
+    kept = Dropout(p)(x)
+    share = float((kept != 0).float().mean())
+    assert share == pytest.approx(1 - p, abs=4e-3)
+    (gradient,) = torch.autograd.grad(kept.sum(), x)
+    assert torch.equal(gradient, kept)
+    assert kept.detach().unique().tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_dropout_draws_from_the_default_generator_and_rests_in_evaluation():
+    x = torch.randn(3, 5)
+    layer = Dropout(0.5)
+    torch.manual_seed(3)
+    first = layer(x)
+    second = layer(x)
+    torch.manual_seed(3)
+    assert torch.equal(layer(x), first)
+    assert not torch.equal(first, second)
+    assert layer.eval()(x) is x
