@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 Row = dict[str, Any]
+FEWEST = 3  # sizes that say how something grows
 
 
 def duration(seconds: float) -> str:
@@ -68,6 +71,33 @@ def where(result: Row) -> str:
     )
 
 
+def _exponent(points: Sequence[tuple[float, float]]) -> str:
+    """b of y = a x^b, fitted to the logarithms; a dash for fewer than three points."""
+    kept = [(math.log(x), math.log(y)) for x, y in points if y > 0]
+    if len(kept) < FEWEST:
+        return "-"
+    return f"{statistics.linear_regression(*zip(*kept, strict=True)).slope:.2f}"
+
+
+def growth_table(result: Row) -> str:
+    """How CPU time and extra memory grow with the size, for each series of at least three sizes."""
+    lines = []
+    for series in dict.fromkeys(case["series"] for case in result["cases"]):
+        times: dict[str, list[tuple[float, float]]] = {}
+        memory: dict[str, list[tuple[float, float]]] = {}
+        for case in (case for case in result["cases"] if case["series"] == series):
+            for row in ran(case):
+                times.setdefault(row["name"], []).append((case["size"], row["cpu"]["median"]))
+                memory.setdefault(row["name"], []).append((case["size"], (row["memory"] or {}).get("extra", 0)))
+        for name, points in times.items():
+            if len(points) >= FEWEST:
+                lines.append([series, name, _exponent(points), _exponent(memory[name])])
+    if not lines:
+        return ""
+    heads = [f"growth with the {result['axis']}", "implementation", "exponent of CPU time", "of extra memory"]
+    return f"\n{table([heads, *lines], 2)}"
+
+
 def op_table(result: Row) -> str:
     """All cases of an op: times are medians; ratios and the share of the floor are of CPU time."""
     lines = [["implementation", "CPU time", "wall time", "extra memory", "share of floor", "faster than"]]
@@ -87,7 +117,7 @@ def op_table(result: Row) -> str:
         missing = left_out(case)
         heading = f"{case['name']} ({case['dtype']}, median of {case['repeats']})"
         parts.append(f"{heading}\n\n{table([*lines, *body], 1)}" + (f"\nNot run: {missing}\n" if missing else ""))
-    return "\n".join(parts)
+    return "\n".join(parts) + growth_table(result)
 
 
 def _summary_rows(result: Row, case: Row) -> Iterable[list[str]]:

@@ -72,6 +72,22 @@ def _mixture(shapes: Shapes, size: int, backward: bool, batch_size: int | None) 
     return EM_ITERATIONS * EM_FLOPS_PER_VALUE * count, (EM_ITERATIONS + 1) * count * size + 8 * count
 
 
+def _cross_attention(shapes: Shapes, size: int, backward: bool, batch_size: int | None) -> Cost:
+    """The gradient is that of positives and hardest negatives: each pair recomputed, then two products for each one."""
+    (images, regions, width), (words, _), (captions, _), *head = shapes
+    per_word = 4 * regions * width if head else 2 * regions * (width + regions)
+    flops, moved = words * per_word, images * regions * width + words * width
+    if head:
+        (similarity, _), (steps, *_) = head
+        nodes = words + captions
+        # Edges and their mixtures; the last step is of one node a pair.
+        step = 4 * nodes * similarity * (similarity + nodes // captions)
+        flops += 2 * nodes * similarity * width + (steps - 1) * step + 4 * captions * similarity * similarity
+        moved += (images + captions) * width
+    pairs = 3 * 3 if backward else 0
+    return flops * (images + pairs), moved * size * (3 if backward else 1) + 4 * images * captions
+
+
 COSTS: dict[str, Callable[[Shapes, int, bool, int | None], Cost]] = {
     "triplet_loss": _triplet,
     "hardest_negatives": _triplet,
@@ -79,6 +95,13 @@ COSTS: dict[str, Callable[[Shapes, int, bool, int | None], Cost]] = {
     "pair_losses": _pairs,
     "retrieval_ranks": _ranks,
     "fit_mixture": _mixture,
+    "cross_attention_similarity": _cross_attention,
+}
+# Dimensions of the shapes that each op takes.
+DIMENSIONS = {
+    **dict.fromkeys(COSTS, ((2, 2),)),
+    "fit_mixture": ((1,),),
+    "cross_attention_similarity": ((3, 2, 2), (3, 2, 2, 2, 3)),
 }
 
 
@@ -120,10 +143,14 @@ def estimate(
     """Floor of one call of `op` on tensors of these shapes.
 
     Args:
-        op: triplet_loss, hardest_negatives, contrastive_loss, pair_losses, retrieval_ranks or fit_mixture.
-        shapes: of the tensors, e.g. ((2048, 1024), (2048, 1024)), or ((145000,),) for fit_mixture.
+        op: triplet_loss, hardest_negatives, contrastive_loss, pair_losses, retrieval_ranks, fit_mixture or
+            cross_attention_similarity.
+        shapes: of the tensors, e.g. ((2048, 1024), (2048, 1024)), or ((145000,),) for fit_mixture. Of
+            cross_attention_similarity: regions (B, R, d), all words (W, d), captions (C, d), then for SGR the projection
+            (s, d) and the steps (K, s, s).
         dtype, device: of the tensors; used for their size and to measure the peaks not given.
-        backward: include the gradient. batch_size: of pair_losses.
+        backward: include the gradient; of cross_attention_similarity that of the hardest negatives.
+        batch_size: of pair_losses.
         peak_flops, peak_bandwidth: flop/s and byte/s of the machine.
 
     Raises:
@@ -131,10 +158,10 @@ def estimate(
     """
     if op not in COSTS:
         raise ValueError(f"estimate: op: got {op!r}, expected one of {', '.join(COSTS)}")
-    wanted = 1 if op == "fit_mixture" else 2
-    if len(shapes) != wanted or (wanted == 2 and any(len(shape) != 2 for shape in shapes)):
-        expected = "one shape" if wanted == 1 else "two of two dimensions"
-        raise ValueError(f"estimate: shapes: got {[tuple(shape) for shape in shapes]}, expected {expected} for {op}")
+    got = tuple(len(shape) for shape in shapes)
+    if got not in DIMENSIONS[op]:
+        expected = " or ".join(str(wanted) for wanted in DIMENSIONS[op])
+        raise ValueError(f"estimate: shapes: got {[tuple(s) for s in shapes]}, expected dimensions {expected} for {op}")
     flops, moved = COSTS[op](shapes, dtype.itemsize, backward, batch_size)
     if peak_flops is None or peak_bandwidth is None:
         measured = measured_peaks(dtype, str(device))

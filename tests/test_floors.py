@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcsr_fast.floors import COSTS, estimate, measured_peaks
+from pcsr_fast.floors import COSTS, DIMENSIONS, estimate, measured_peaks
 
 PAIR = ((2048, 1024), (2048, 1024))
 PEAKS = {"peak_flops": 1e12, "peak_bandwidth": 1e11}
@@ -41,6 +41,17 @@ def test_blocks_shrink_the_pair_losses():
     assert estimate("pair_losses", PAIR, batch_size=128, **PEAKS).flops == 2 * 2048 * 128 * 1024
 
 
+def test_a_graph_of_one_word_costs_its_products():
+    shapes = ((1, 36, 1024), (1, 1024), (1, 1024))
+    assert estimate("cross_attention_similarity", shapes, **PEAKS).flops == 2 * 36 * (1024 + 36)
+    graph = ((256, 1024), (2, 256, 256))
+    found = estimate("cross_attention_similarity", (*shapes, *graph), **PEAKS).flops
+    nodes, first, last = 2 * 2 * 256 * 1024, 4 * 2 * 256 * (256 + 2), 4 * 256 * 256
+    assert found == 4 * 36 * 1024 + nodes + first + last
+    both = estimate("cross_attention_similarity", (*shapes, *graph), backward=True, **PEAKS).flops
+    assert both == found * (1 + 3 * 3)
+
+
 def test_peaks_are_measured_once():
     assert measured_peaks(torch.float32, "cpu") == measured_peaks(torch.float32, "cpu")
     floor = estimate("retrieval_ranks", ((100, 64), (500, 64)))
@@ -52,8 +63,9 @@ def test_peaks_are_measured_once():
     ("op", "shapes", "message"),
     [
         ("sort", PAIR, "op: got 'sort'"),
-        ("fit_mixture", PAIR, "one shape"),
-        ("pair_losses", ((4,), (4,)), "two of"),
+        ("fit_mixture", PAIR, r"dimensions \(1,\)"),
+        ("pair_losses", ((4,), (4,)), r"dimensions \(2, 2\)"),
+        ("cross_attention_similarity", PAIR, r"\(3, 2, 2\) or \(3, 2, 2, 2, 3\)"),
     ],
 )
 def test_bad_arguments(op, shapes, message):
@@ -63,4 +75,5 @@ def test_bad_arguments(op, shapes, message):
 
 def test_every_op_is_priced():
     for op in COSTS:
-        assert estimate(op, ((100,),) if op == "fit_mixture" else PAIR, **PEAKS).seconds > 0
+        for dimensions in DIMENSIONS[op]:
+            assert estimate(op, [(4,) * count for count in dimensions], **PEAKS).seconds > 0

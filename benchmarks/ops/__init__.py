@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-OPS = ("triplet", "contrastive", "pair_losses", "mixture", "ranks", "hardest")
+OPS = ("triplet", "contrastive", "pair_losses", "mixture", "ranks", "hardest", "heads", "step")
 SIZES = ("tiny", "small", "full")

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import plots
 from benchmarks.readme import update
+from benchmarks.tables import growth_table
 from pcsr_fast.errors import DataError
 from pcsr_fast.files import write_json, write_text
 
@@ -68,6 +69,19 @@ def test_a_lost_plot_is_stale(root):
 
 def test_one_case_makes_no_curve(result):
     assert plots.curves({**result, "cases": result["cases"][:1]}) == []
+
+
+def test_growth_is_fitted_where_there_are_three_sizes(result):
+    assert growth_table(result) == ""
+    cases = []
+    for size in (8, 16, 64):
+        case = copy.deepcopy(result["cases"][0])
+        for row in (row for row in case["rows"] if row["reason"] is None):
+            row["cpu"]["median"], row["memory"] = 1e-3 * size**2, {"extra": 5 * size}
+        cases.append({**case, "size": size})
+    text = growth_table({**result, "cases": cases})
+    assert "| forward | cpu | 2.00 | 1.00 |" in text
+    assert "slow" not in text
 
 
 def test_a_table_without_its_result(root):
