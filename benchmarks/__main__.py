@@ -10,6 +10,8 @@ from typing import NoReturn
 from benchmarks.comparison import RESULTS, collect
 from benchmarks.end_to_end import end_to_end_table
 from benchmarks.end_to_end import run as run_end_to_end
+from benchmarks.epoch import IMAGES, epoch_table
+from benchmarks.epoch import run as run_epoch
 from benchmarks.ops import OPS, SIZES
 from benchmarks.readme import update
 from benchmarks.record import run_op
@@ -35,6 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     whole = commands.add_parser("end-to-end", help="train the demo with the reference and with our kernels")
     whole.add_argument("--short", action="store_true", help="two epochs, and nothing is kept")
     whole.add_argument("--repeats", type=int, default=1, help="rounds, default 1")
+    epoch = commands.add_parser(
+        "epoch", help="one SGR epoch on a planted set, by the published loop and by our kernels"
+    )
+    epoch.add_argument("--images", type=int, default=IMAGES, help=f"pictures, default {IMAGES}; fewer are not kept")
     report = commands.add_parser("report", help="put tables and plots of the kept results into the READMEs")
     report.add_argument("--check", action="store_true", help="only say whether they are up to date")
     comparison = commands.add_parser("comparison", help="keep a finished `pcsr-fast compare`")
@@ -59,6 +65,13 @@ def _end_to_end(short: bool, repeats: int) -> None:
         write_json(RESULTS / "end_to_end.json", result)
 
 
+def _epoch(images: int) -> None:
+    result = run_epoch(images)
+    print(epoch_table(result))
+    if images == IMAGES:
+        write_json(RESULTS / "epoch.json", result)
+
+
 def main(words: list[str]) -> int:
     """Run a command; returns the exit code."""
     try:
@@ -67,6 +80,8 @@ def main(words: list[str]) -> int:
             _run(given.op, given.size, given.repeats, given.output)
         elif given.command == "end-to-end":
             _end_to_end(given.short, given.repeats)
+        elif given.command == "epoch":
+            _epoch(given.images)
         elif given.command == "comparison":
             print(collect(given.folder, given.name))
         elif update(check=given.check) and given.check:

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks import plots
 from benchmarks.comparison import ROOT
 from benchmarks.end_to_end import end_to_end_table
+from benchmarks.epoch import epoch_table
 from benchmarks.ops import OPS
 from benchmarks.tables import op_table, summary_table
 from pcsr_fast.errors import DataError
@@ -22,6 +23,7 @@ from pcsr_fast.report import comparison_markdown
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DOCUMENTS = ("README.md", "benchmarks/README.md")
 RESULTS = "benchmarks/results"
+TABLES = {"end_to_end": end_to_end_table, "epoch": epoch_table, "benchmark": op_table}
 SHOWN = "triplet"  # the one plot in the front README
 
 
@@ -61,9 +63,8 @@ def _block(root: Path, name: str) -> str:
         sections = (f"## {one['title']}\n\n{_picture(one, Path(RESULTS).name)}{op_table(one)}" for one in results)
         return "\n".join(sections)
     result = _read(root, name)
-    if result.get("kind") == "end_to_end":
-        return end_to_end_table(result)
-    return op_table(result) if result.get("kind") == "benchmark" else comparison(result, name)
+    made = TABLES.get(result.get("kind", ""))
+    return made(result) if made else comparison(result, name)
 
 
 def update(root: Path = ROOT, *, check: bool = False) -> bool:

@@ -47,13 +47,13 @@ def batch(count: int, size: Sizes, training: bool) -> Batch:
     return Batch(torch.randn(count, REGIONS, features, generator=draw), words, lengths, model)
 
 
-def _torch_gru(gru: nn.GRU, packed: PackedSequence) -> Tensor:
+def torch_gru(gru: nn.GRU, packed: PackedSequence) -> Tensor:
     """The encoder's recurrence by torch alone, as everywhere else."""
     return torch.stack(gru(packed)[0].data.chunk(2, dim=1)).mean(0)
 
 
 def _encoded(given: Batch, backend: str) -> tuple[Tensor, encoders.TextFeatures]:
-    gru = _torch_gru if backend in ("reference", "torch") else encoders.bidirectional_gru
+    gru = torch_gru if backend in ("reference", "torch") else encoders.bidirectional_gru
     with mock.patch.object(encoders, "bidirectional_gru", gru):
         return given.model.encode_images(given.regions), given.model.encode_texts(given.words, given.lengths)
 
