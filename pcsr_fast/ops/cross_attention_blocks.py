@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,22 +30,19 @@ class Block(NamedTuple):
         chosen = [words[self.captions, : self.length], captions[self.captions]]
         return [regions[self.rows], chosen[0].unsqueeze(each), images[self.rows], chosen[1].unsqueeze(each)]
 
-    def add(self, totals: Operands, parts: Sequence[Tensor | None]) -> None:
+    def add(self, totals: Operands, parts: Sequence[Tensor]) -> None:
         """Add gradients of what `cut` gave to those of the whole."""
         each = 0 if isinstance(self.rows, slice) else 1
         regions, words, images, captions, *shared = parts
         for total, part in ((totals.regions, regions), (totals.images, images)):
             _add_at(total, self.rows, part)
-        _add_at(totals.words[:, : self.length], self.captions, None if words is None else words.squeeze(each))
-        _add_at(totals.captions, self.captions, None if captions is None else captions.squeeze(each))
+        _add_at(totals.words[:, : self.length], self.captions, words.squeeze(each))
+        _add_at(totals.captions, self.captions, captions.squeeze(each))
         for total, part in zip(totals.shared, shared, strict=True):
-            if part is not None:
-                total.add_(part)
+            total.add_(part)
 
 
-def _add_at(total: Tensor, index: slice | Tensor, part: Tensor | None) -> None:
-    if part is None:
-        return
+def _add_at(total: Tensor, index: slice | Tensor, part: Tensor) -> None:
     if isinstance(index, slice):
         total[index].add_(part)
     else:
@@ -83,7 +79,7 @@ def pair_blocks(
             yield Block(rows[part], captions[part], length)
 
 
-def run_blocks(evaluate: Evaluate, operands: Operands, blocks: Sequence[Block], fill: Tensor) -> tuple[Tensor, ...]:
+def run_blocks(evaluate: Evaluate, operands: Operands, blocks: Iterable[Block], fill: Tensor) -> tuple[Tensor, ...]:
     """Scores of the blocks written into a copy of `fill` (B, C), then statistics (C,) if the form has any."""
     scores, statistics = fill.clone(), [fill.new_empty(fill.shape[1]) for _ in range(2)]
     own: list[Tensor] = []
@@ -95,52 +91,14 @@ def run_blocks(evaluate: Evaluate, operands: Operands, blocks: Sequence[Block], 
     return (scores, *statistics[: len(own)])
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How scores are found without a graph (`forward`), and how their gradient is: block by block of `evaluate`."""
-
-    forward: Callable[[], tuple[Tensor, ...]]
-    evaluate: Evaluate
-    blocks: Sequence[Block]
-
-
-def _operands(tensors: Sequence[Tensor]) -> Operands:
-    regions, words, images, captions, *shared = tensors
-    return Operands(regions, words, images, captions, tuple(shared))
-
-
-def _leaves(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
-    return [value.detach().requires_grad_(need) for value, need in zip(tensors, needed, strict=True)]
-
-
-class _Recomputed(torch.autograd.Function):
-    """Scores whose graph is not kept."""
-
-    @staticmethod
-    def forward(ctx: Any, plan: Plan, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.plan = plan
-        ctx.save_for_backward(*tensors)
-        outputs = plan.forward()
-        ctx.mark_non_differentiable(*outputs[1:])
-        return outputs
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        operands, sums = _operands(tensors), [torch.zeros_like(value) for value in tensors]
-        for block in ctx.plan.blocks:
-            leaves = _leaves([*block.cut(operands), *operands.shared], needed)
-            wanted = [leaf for leaf in leaves if leaf.requires_grad]
-            with torch.enable_grad():
-                scores = ctx.plan.evaluate(*leaves)[0]
-            given = upstream[block.rows, block.captions].view_as(scores)
-            found = iter(torch.autograd.grad(scores, wanted, given, allow_unused=True))
-            block.add(_operands(sums), [next(found) if leaf.requires_grad else None for leaf in leaves])
-        return None, *(total if need else None for total, need in zip(sums, needed, strict=True))
-
-
-def recomputed(plan: Plan, operands: Operands) -> tuple[Tensor, ...]:
-    """The plan's scores and statistics, differentiable once in the operands; the gradient computes each block again."""
-    outputs: tuple[Tensor, ...] = _Recomputed.apply(plan, *operands[:4], *operands.shared)  # type: ignore[no-untyped-call]
-    return outputs
+def gradient_by_blocks(
+    evaluate: Evaluate, operands: Operands, blocks: Iterable[Block], upstream: Tensor
+) -> list[Tensor]:
+    """Gradients with respect to the operands, the shared ones last, given that of the scores (B, C)."""
+    regions, words, images, captions, shared = operands
+    sums = [torch.zeros_like(value) for value in (regions, words, images, captions, *shared)]
+    totals = Operands(sums[0], sums[1], sums[2], sums[3], tuple(sums[4:]))
+    for block in blocks:
+        scores, pull = torch.func.vjp(lambda *parts: evaluate(*parts)[0], *block.cut(operands), *shared)[:2]
+        block.add(totals, pull(upstream[block.rows, block.captions].view_as(scores)))
+    return sums

@@ -23,9 +23,8 @@ def _check_sequences(op: str, name: str, value: Tensor) -> None:
         raise ValueError(f"{op}: {name}: got shape {tuple(value.shape)}, expected three dimensions, none of them 0")
 
 
-def _check_lengths(op: str, lengths: Tensor, words: Tensor) -> None:
-    """Integers (C,) from 1 to L."""
-    _checks.check_integers(op, "lengths", lengths, words.shape[0], words)
+def check_word_counts(op: str, lengths: Tensor, words: Tensor) -> None:
+    """ValueError unless `lengths` (C,) are from 1 to L."""
     outside = (lengths < 1) | (lengths > words.shape[1])
     if bool(outside.any()):
         first = int(outside.nonzero()[0, 0])
@@ -78,7 +77,7 @@ def check_cross_attention(
     if words.shape[2] != regions.shape[2]:
         got = f"{tuple(words.shape)} with regions {tuple(regions.shape)}"
         raise ValueError(f"{op}: words: got shape {got}, expected vectors of one size")
-    _check_lengths(op, lengths, words)
+    _checks.check_integers(op, "lengths", lengths, words.shape[0], words)
     _check_head(op, regions, words, head)
     _checks.check_choice(op, "precision", precision, PRECISIONS)
     if chunk is not None and chunk < 1:

@@ -113,22 +113,36 @@ def _saf(regions: Tensor, words: Tensor, images: Tensor, captions: Tensor, *shar
     return (scores,) if given else (scores, mean.flatten(), variance.flatten())
 
 
-def prepare(regions: Tensor, words: Tensor, head: HeadParameters) -> tuple[Evaluate, Operands]:
-    """The head's form and what it works on, computed with a graph from the public arguments."""
+def evaluation(head: HeadParameters, precision: str) -> Evaluate:
+    """The head's form; under bf16, matrix products are of bfloat16 numbers."""
+    form: Evaluate = _sgr
+    if isinstance(head, ScanParameters):
+        form = partial(_scan, sharpness=head.sharpness)
+    elif isinstance(head, SafParameters):
+        form = _saf
+    if precision != "bf16":
+        return form
+
+    def in_bfloat16(*tensors: Tensor) -> tuple[Tensor, ...]:
+        with torch.autocast(tensors[0].device.type, torch.bfloat16):
+            return form(*tensors)
+
+    return in_bfloat16
+
+
+def prepare(regions: Tensor, words: Tensor, head: HeadParameters) -> Operands:
+    """What the head's form works on, computed from the public arguments."""
     if isinstance(head, ScanParameters):
         gram = regions @ regions.transpose(1, 2)
-        return partial(_scan, sharpness=head.sharpness), Operands(
-            regions, words, gram, words.new_empty(len(words), 0), ()
-        )
+        return Operands(regions, words, gram, words.new_empty(len(words), 0), ())
     if isinstance(head, SafParameters):
         shared = tuple(value for value in head[2:] if value is not None)
-        return _saf, Operands(regions, words, head.images, head.captions, shared)
+        return Operands(regions, words, head.images, head.captions, shared)
     key_transposed = head.key_weight.transpose(1, 2)
     edge_weight = key_transposed @ head.query_weight
-    # The bias of the keys cancels: it takes part all the same, for its gradient is 0 and not missing.
-    edge_bias = (key_transposed @ head.query_bias.unsqueeze(2)).squeeze(2) + 0 * head.key_bias
+    edge_bias = (key_transposed @ head.query_bias.unsqueeze(2)).squeeze(2)
     shared = (*head[2:6], edge_weight, edge_bias, *head[10:])
-    return _sgr, Operands(regions, words, head.images, head.captions, shared)
+    return Operands(regions, words, head.images, head.captions, shared)
 
 
 def uses_batch_statistics(head: HeadParameters) -> bool:

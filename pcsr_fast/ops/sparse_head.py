@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pcsr_fast import backends
 from pcsr_fast.ops import _checks
-from pcsr_fast.ops._triplet_op import triplet_from_scores_op
-from pcsr_fast.ops.cross_attention import SIMILARITY, Problem, problem, run, similarity_of_pairs
+from pcsr_fast.ops._cross_attention_backends import SIMILARITY, flat_arguments
+from pcsr_fast.ops._cross_attention_op import hardest_of_head_op
+from pcsr_fast.ops.cross_attention import problem, scores_and_statistics
 from pcsr_fast.ops.cross_attention_checks import PRECISIONS
 from pcsr_fast.ops.cross_attention_forms import uses_batch_statistics
 from pcsr_fast.ops.triplet import triplet_loss_from_scores
 from pcsr_fast.reference.cross_attention import HeadParameters
 
 OP = "hardest_triplet_of_head"
-
-
-def _candidates(given: Problem, margin: Tensor, margin_mode: str, groups: Tensor | None, backend: str | None) -> Tensor:
-    """(B, B): exact scores with a graph where the loss has a gradient, -inf at other negatives."""
-    with torch.no_grad():
-        S = run(SIMILARITY, given, backend)[0]
-        row, column, row_index, column_index = triplet_from_scores_op(S, margin, margin_mode, "hardest", groups, "")
-        # A screened hinge of 0 may be a little above: its pair is scored again all the same.
-        screened = given.precision == "bf16"
-        by_row, by_column = (row_index >= 0, column_index >= 0) if screened else (row > 0, column > 0)
-        here = torch.arange(len(S), device=S.device)
-        chosen = torch.zeros_like(S, dtype=torch.bool)
-        chosen[here[by_row], row_index[by_row]] = True
-        chosen[column_index[by_column], here[by_column]] = True
-        chosen.diagonal().logical_or_(by_row | by_column)
-        rows, captions = chosen.nonzero(as_tuple=True)
-        # Hinges that are 0 still need their pairs' own scores.
-        scores = S.masked_fill(~chosen.fill_diagonal_(True), -torch.inf)
-    return similarity_of_pairs(given, rows, captions, scores, rescore=screened)
 
 
 def hardest_triplet_of_head(
@@ -77,7 +58,8 @@ def hardest_triplet_of_head(
     if groups is not None:
         _checks.check_integers(OP, "groups", groups, len(regions), regions)
     if uses_batch_statistics(head) or backends.requested_backend(backend) == "reference":
-        S = run(SIMILARITY, given._replace(precision="auto"), backend)[0]
+        S = scores_and_statistics(SIMILARITY, given._replace(precision="auto"), backend)[0]
     else:
-        S = _candidates(given, m, margin_mode, groups, backend)
+        first, last = flat_arguments(given, backend)
+        S = hardest_of_head_op(*first, m, margin_mode, groups, *last)[0]
     return triplet_loss_from_scores(S, margin=m, margin_mode=margin_mode, groups=groups, reduction=reduction)

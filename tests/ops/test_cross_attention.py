@@ -148,7 +148,7 @@ def test_empty_regions_and_words_have_finite_scores_and_gradients(kind: str):
 @given(heads(), st.integers(1, 40), st.booleans())
 @settings(max_examples=60)
 def test_blocks_hold_every_pair_once_and_no_more_rows_than_asked_for(made: Heads, chunk: int, whole_columns: bool):
-    operands = prepare(*made[:2], made.head)[1]
+    operands = prepare(*made[:2], made.head)
     count = torch.zeros(len(made.regions), len(made.words))
     for block in grid_blocks(operands, made.lengths, chunk, whole_columns):
         count[block.rows, block.captions] += 1

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pcsr_fast import ops, reference
 from pcsr_fast.ops import hardest_triplet_of_head, sparse_head
-from pcsr_fast.ops.cross_attention import problem, similarity_of_pairs
+from pcsr_fast.ops._cross_attention_backends import flat_arguments
+from pcsr_fast.ops.cross_attention import problem
 from pcsr_fast.reference import ScanParameters
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from tests.ops.heads import KINDS, Heads, heads, make_head
@@ -80,18 +81,25 @@ def test_losses_are_those_of_all_pairs_whatever_the_sizes(made: Heads, mode: str
     torch.testing.assert_close(sparse(made, **options), dense(made, **options), rtol=1e-9, atol=1e-10)
 
 
+def chosen(made: Heads, margin: float, precision: str = "exact", backend: str = "") -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of what the loss reads, -inf elsewhere, and the pairs that have a gradient."""
+    first, last = flat_arguments(problem("test", *made, precision), backend)
+    size = made.regions.new_tensor(margin)
+    scores, rows, captions = torch.ops.pcsr_fast.hardest_of_head(*first, size, "anchor", None, *last)
+    return scores, rows, captions
+
+
 @pytest.mark.parametrize("kind", ["scan", "sgr"])
-@pytest.mark.parametrize("rescore", [True, False])
-def test_pairs_scored_again_have_the_scores_of_all(kind: str, rescore: bool):
-    """What is given elsewhere stays; what is given at the pairs counts where they are not scored again."""
-    made = make_head(13, kind, **SIX)
-    rows, captions = torch.tensor([0, 3, 3, 5]), torch.tensor([1, 0, 4, 5])
-    S, filler = reference.cross_attention_similarity(*made), torch.full((6, 6), 9.0, dtype=torch.float64)
-    expected = filler.clone()
-    if rescore:
-        expected[rows, captions] = S[rows, captions]
-    found = similarity_of_pairs(problem("test", *made), rows, captions, filler, rescore)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+def test_what_the_loss_reads_is_exact_even_where_it_was_screened(kind: str):
+    made = make_head(13, kind, **SIX).to(torch.float32)
+    S = reference.cross_attention_similarity(*made.to(torch.float64))
+    for precision in ("exact", "bf16"):
+        for backend in runnable("cross_attention_similarity", *made, precision=precision):
+            if backend != "reference":
+                scores, rows, captions = chosen(made, 5.0, precision, backend)
+                assert torch.equal(scores[rows, captions] > -torch.inf, torch.ones(len(rows), dtype=torch.bool))
+                assert int((scores > -torch.inf).sum()) == len(rows)
+                torch.testing.assert_close(scores[rows, captions].double(), S[rows, captions], rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -103,20 +111,31 @@ def test_reductions_and_chunks(reduction: str, chunk: int | None):
 
 
 @pytest.mark.parametrize("kind", ["scan", "sgr", "saf"])
-def test_a_graph_is_kept_for_three_pairs_a_sample_at_most(kind: str, monkeypatch: pytest.MonkeyPatch):
-    made, inputs = make_head(3, kind, images=12, lengths=(2,) * 12).leaves()
-    seen = []
+def test_three_pairs_a_sample_have_a_gradient_at_most(kind: str):
+    made = make_head(3, kind, images=12, lengths=(2,) * 12)
+    _, rows, captions = chosen(made, 5.0)
+    assert 12 < len(rows) <= 36
+    assert len(torch.stack([rows, captions]).unique(dim=1)[0]) == len(rows)
+    assert len(chosen(made, -5.0)[1]) == 0
 
-    def counting(given, rows: Tensor, captions: Tensor, *rest: Any, **options: Any) -> Tensor:
-        seen.append(torch.stack([rows, captions], dim=1))
-        return original(given, rows, captions, *rest, **options)
 
-    original = sparse_head.similarity_of_pairs
-    monkeypatch.setattr(sparse_head, "similarity_of_pairs", counting)
-    sparse(made, margin=5.0).backward()
-    assert 12 < len(seen[0]) <= 36
-    assert len(seen[0].unique(dim=0)) == len(seen[0])
-    assert all(value.grad is not None for value in inputs)
+@pytest.mark.parametrize("kind", ["scan", "sgr", "saf"])
+@pytest.mark.parametrize("precision", ["exact", "bf16"])
+def test_opcheck(kind: str, precision: str):
+    made, _ = make_head(5, kind, **SIX).to(torch.float32).leaves()
+    first, last = flat_arguments(problem("test", *made, precision), None)
+    arguments = (*first, torch.tensor(0.2), "anchor", None, *last)
+    torch.library.opcheck(torch.ops.pcsr_fast.hardest_of_head.default, arguments)
+
+
+@EVERY
+def test_compiles_without_a_break(kind: str):
+    made, inputs = make_head(6, kind, **SIX).to(torch.float32).leaves()
+    compiled = torch.compile(sparse, fullgraph=True, backend="aot_eager")
+    losses = [form(made, reduction="none") for form in (compiled, sparse)]
+    assert torch.equal(*losses)
+    for ours, theirs in zip(*(torch.autograd.grad(one.sum(), inputs) for one in losses), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_without_active_hinges_there_is_no_gradient():
@@ -170,7 +189,7 @@ def test_screened_gradients_belong_to_the_pairs_that_were_chosen():
 def test_kill_switch_computes_all_pairs_by_the_reference(monkeypatch: pytest.MonkeyPatch):
     made = make_head(9, "sgr", **SIX)
     monkeypatch.setenv("PCSR_FAST_DISABLE", "1")
-    monkeypatch.setattr(sparse_head, "similarity_of_pairs", None)
+    monkeypatch.setattr(sparse_head, "hardest_of_head_op", None)
     check(made, margin=torch.tensor(0.2, dtype=torch.float64))
 
 
