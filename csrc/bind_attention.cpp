@@ -59,6 +59,15 @@ void scan(const Problem& argument, float sharpness, const std::string& precision
     pcsr::scan_scores(problem(argument), sharpness, precision_of(precision), pointer<float>(out));
 }
 
+void scan_pairs(const Problem& argument, float sharpness, const PairsArgument& some, Address out) {
+    pcsr::scan_pairs(problem(argument), sharpness, pairs(some), pointer<float>(out));
+}
+
+void scan_gradient(const Problem& argument, float sharpness, const PairsArgument& some, Address regions,
+                   Address words) {
+    pcsr::scan_gradient(problem(argument), sharpness, pairs(some), pointer<float>(regions), pointer<float>(words));
+}
+
 } // namespace
 
 void bind_attention(py::module_& m) {
@@ -67,4 +76,6 @@ void bind_attention(py::module_& m) {
     m.def("sgr_pairs_f32", &sgr_pairs, free, "SGR similarities of some pairs.");
     m.def("sgr_gradient_f32", &sgr_gradient, free, "Gradients of SGR similarities of some pairs.");
     m.def("scan_f32", &scan, free, "SCAN similarities of float32 regions and words.");
+    m.def("scan_pairs_f32", &scan_pairs, free, "SCAN similarities of some pairs.");
+    m.def("scan_gradient_f32", &scan_gradient, free, "Gradients of SCAN similarities of some pairs.");
 }

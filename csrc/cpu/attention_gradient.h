@@ -24,4 +24,7 @@ void sgr_pairs(const CrossAttention& problem, const Reasoning& weights, const Pa
 void sgr_gradient(const CrossAttention& problem, const Reasoning& weights, const Pairs& pairs,
                   const ReasoningGradient& out);
 
+void scan_pairs(const CrossAttention& problem, float sharpness, const Pairs& pairs, float* out);
+void scan_gradient(const CrossAttention& problem, float sharpness, const Pairs& pairs, float* regions, float* words);
+
 } // namespace pcsr

@@ -124,21 +124,44 @@ public:
     // to = weights V, whose gradient `back` takes.
     void mix(const PairBlock& block, const Plane& to) { products_.run(of_regions(block, weights, to, false)); }
 
-    // Adds the gradients of regions and words, from that of the contexts and what words got elsewhere; `weights` become
-    // the gradient of the scores.
-    void back(const PairBlock& block, const Plane& contexts, const Plane& words_gradient, const Plane& room,
-              float* regions_out, float* words_out) {
+    // From the gradient of the contexts to that of the scores, in `room`, and of the regions that were mixed.
+    void back(const PairBlock& block, const Plane& contexts, const Plane& room) {
         products_.run(over_regions(block, contexts, room));
         products_.run(onto_regions(block, weights, contexts, false));
+        unfocus(block, room);
+    }
+
+    // The gradient of the weights becomes that of the scores.
+    void unfocus(const PairBlock& block, const Plane& gradient) const {
         for_rows(products_.threads(), block.count(), [&](std::int64_t first, std::int64_t pairs) {
             for (std::int64_t p = first; p < first + pairs; ++p) {
                 const Pair& pair = block.pairs[p];
-                row_kernels().focus_back(part(scores, pair), sharpness_, part(weights, pair), part(room, pair));
+                row_kernels().focus_back(part(scores, pair), sharpness_, part(weights, pair), part(gradient, pair));
             }
         });
-        products_.run(of_regions(block, room, words_gradient, true));
-        products_.run(onto_regions(block, room, words, true));
+    }
+
+    // Adds the gradients of regions and words, with what `gradient` of the scores and `words_gradient` leave to them.
+    void finish(const PairBlock& block, const Plane& gradient, const Plane& words_gradient, float* regions_out,
+                float* words_out) {
+        products_.run(of_regions(block, gradient, words_gradient, true));
+        products_.run(onto_regions(block, gradient, words, true));
         add(block, words_gradient, regions_out, words_out);
+    }
+
+    // A run's regions as rows times columns, and the gradient of the regions.
+    const Columns& along(std::size_t run) const { return regions_[run].along; }
+    const Columns& across(std::size_t run) const { return regions_[run].across; }
+    const Plane& sums(std::size_t run) const { return sums_[run]; }
+    std::int64_t each() const { return problem_.each; }
+
+    Matrix regions_of(std::int64_t image) const {
+        const Matrix& regions = problem_.regions;
+        return {source(regions, image * problem_.each), Type::f32, problem_.each, regions.width, regions.stride};
+    }
+    // A pair's words by the regions.
+    Rows part(const Plane& plane, const Pair& pair) const {
+        return narrowed(plane.rows(pair.first, pair.words), problem_.each);
     }
 
     Plane words;
@@ -154,13 +177,6 @@ private:
 
     static const float* source(const Matrix& from, std::int64_t row) {
         return static_cast<const float*>(from.data) + row * from.stride;
-    }
-    Matrix regions_of(std::int64_t image) const {
-        const Matrix& regions = problem_.regions;
-        return {source(regions, image * problem_.each), Type::f32, problem_.each, regions.width, regions.stride};
-    }
-    Rows part(const Plane& plane, const Pair& pair) const {
-        return narrowed(plane.rows(pair.first, pair.words), problem_.each);
     }
 
     std::vector<Times> over_regions(const PairBlock& block, const Plane& from, const Plane& to) const {

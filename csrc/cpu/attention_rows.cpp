@@ -265,6 +265,56 @@ void rectify_back(const Rows& rows, const Rows& gradient) {
     }
 }
 
+// What the cosine of a word and its context is made of.
+struct Cosine {
+    float product; // of both
+    float square;  // of the context
+    float word;    // square
+};
+
+PCSR_INLINE Cosine cosine_of(const float* scores, const float* weights, const float* products, std::int64_t regions,
+                             const float* word, std::int64_t width) {
+    V product{}, square{};
+    for (std::int64_t region = 0; region < regions; region += step) {
+        const V weight = load(weights + region);
+        product += weight * load(scores + region);
+        square += weight * load(products + region);
+    }
+    return {sum_of(product), sum_of(square), product_of(word, word, width)[0]};
+}
+
+void cosines(const Rows& scores, const Rows& weights, const Rows& products, const Rows& words, float* out) {
+    for (std::int64_t row = 0; row < scores.count; ++row) {
+        const Cosine cosine = cosine_of(scores.row(row), weights.row(row), products.row(row), scores.width,
+                                        words.row(row), words.width);
+        const float both = cosine.square * cosine.word;
+        out[row] = cosine.product / __builtin_sqrtf(both < epsilon * epsilon ? epsilon * epsilon : both);
+    }
+}
+
+void cosines_back(const Rows& scores, const Rows& weights, const Rows& products, const Rows& words, float slope,
+                  const Rows& gradient, const Rows& words_gradient, float* slopes) {
+    for (std::int64_t row = 0; row < scores.count; ++row) {
+        const Cosine cosine = cosine_of(scores.row(row), weights.row(row), products.row(row), scores.width,
+                                        words.row(row), words.width);
+        const float both = cosine.square * cosine.word;
+        const bool small = both < epsilon * epsilon;
+        const float scale = slope / __builtin_sqrtf(small ? epsilon * epsilon : both);
+        const float turned = small ? 0 : -scale * cosine.product / both; // twice the gradient of `both`
+        const V of_context = broadcast(turned * cosine.word);
+        slopes[row] = scale;
+        for (std::int64_t region = 0; region < scores.width; region += step) {
+            float* const product = products.row(row) + region;
+            store(gradient.row(row) + region,
+                  broadcast(scale) * load(scores.row(row) + region) + of_context * load(product));
+            store(product, of_context * load(weights.row(row) + region));
+        }
+        for (std::int64_t k = 0; k < words.width; k += step) {
+            store(words_gradient.row(row) + k, broadcast(turned * cosine.square) * load(words.row(row) + k));
+        }
+    }
+}
+
 void differ_globals(const float* a, const float* b, std::int64_t width, float* out) {
     for (std::int64_t k = 0; k < width; ++k) {
         out[k] = (a[k] - b[k]) * (a[k] - b[k]);
@@ -282,6 +332,6 @@ void differ_globals_back(const float* a, const float* b, std::int64_t width, flo
 extern constexpr RowKernels attention_rows = {
     tile_rows, tile_vectors* step, pack,         multiply, dots,        focus, focus_back, differ,
     differ_back, unit,             unit_back,    rectify,  rectify_back, shift, soften,     soften_back,
-    differ_globals, differ_globals_back};
+    differ_globals, cosines, cosines_back, differ_globals_back};
 
 } // namespace pcsr::PCSR_ISA

@@ -61,6 +61,12 @@ struct RowKernels {
     void (*soften_back)(const Rows& rows, const Rows& gradient);
     // out = (a - b)^2 of one row; the gradient of out becomes that of a.
     void (*differ_globals)(const float* a, const float* b, std::int64_t width, float* out);
+    // Of SCAN: cosines of words and contexts from scores, weights and products G weights, G = V V^T.
+    void (*cosines)(const Rows& scores, const Rows& weights, const Rows& products, const Rows& words, float* out);
+    // With the gradient `slope` of each cosine: that of the weights, of the words, of the scores (`slopes` times the
+    // weights), and of G: twice the sum of its products' rows times the weights.
+    void (*cosines_back)(const Rows& scores, const Rows& weights, const Rows& products, const Rows& words, float slope,
+                         const Rows& gradient, const Rows& words_gradient, float* slopes);
     void (*differ_globals_back)(const float* a, const float* b, std::int64_t width, float* gradient);
 };
 

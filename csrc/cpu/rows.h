@@ -97,19 +97,20 @@ struct Across {
     bool adds = false;
 };
 
-// A panel of columns of `product`.
-inline void multiply_across(const Across& product, std::int64_t column) {
+// A panel of columns of `product`, read from y or from where its rows lie `stride` apart.
+inline void multiply_across(const Across& product, std::int64_t column, const float* y, std::int64_t stride) {
     const RowKernels& kernels = row_kernels();
     for (std::int64_t row = 0; row < product.to.count; row += kernels.panel_rows) {
-        kernels.multiply({product.x.data + row, product.x.stride, product.y.data + column, product.y.stride,
-                          product.x.count, product.to.row(row) + column, product.to.stride, product.to.count - row,
+        kernels.multiply({product.x.data + row, product.x.stride, y, stride, product.x.count,
+                          product.to.row(row) + column, product.to.stride, product.to.count - row,
                           product.y.width - column, product.adds});
     }
 }
 
+// Of few rows.
 inline void multiply_across(const Across& product) {
     for (std::int64_t column = 0; column < product.y.width; column += row_kernels().panel_columns) {
-        multiply_across(product, column);
+        multiply_across(product, column, product.y.data + column, product.y.stride);
     }
 }
 
@@ -127,10 +128,11 @@ inline void multiply_rows(const Rows& x, const Rows& y, const Rows& to, bool add
 
 class RowProducts {
 public:
+    // For products of as many columns and rows as `deepest`.
     RowProducts(int threads, std::int64_t deepest) : threads_(threads) {
+        const std::int64_t widest = std::max<std::int64_t>(task_panels * row_kernels().panel_rows, row_kernels().panel_columns);
         for (int slot = 0; slot < threads; ++slot) {
-            packed_.push_back(
-                aligned_memory<float>(task_panels * row_kernels().panel_rows * round_up(deepest, slack) + slack));
+            packed_.push_back(aligned_memory<float>(widest * deepest + slack));
         }
     }
 
@@ -172,13 +174,13 @@ public:
         const auto count = static_cast<std::int64_t>(tasks.size());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads_)
         for (std::int64_t task = 0; task < count; ++task) {
-            multiply_across(*tasks[task].product, tasks[task].column);
+            multiply(*tasks[task].product, tasks[task].column, packed_[this_thread()].get());
         }
     }
 
 private:
     static constexpr std::int64_t slack = 16;      // values a panel may be written beyond its end
-    static constexpr std::int64_t task_panels = 4; // of rows for which a panel of columns is read once
+    static constexpr std::int64_t task_panels = 8; // of rows for which a panel of columns is read once
 
     static void multiply(const Times& product, std::int64_t first, std::int64_t count, float* packed) {
         const RowKernels& kernels = row_kernels();
@@ -195,6 +197,15 @@ private:
                                   product.to.stride, count - row, columns - column, product.adds});
             }
         }
+    }
+
+    // Rows far apart in memory cost more than a copy of the panel.
+    static void multiply(const Across& product, std::int64_t column, float* packed) {
+        const std::int64_t panel = row_kernels().panel_columns;
+        for (std::int64_t row = 0; row < product.y.count; ++row) {
+            std::copy_n(product.y.row(row) + column, panel, packed + row * panel);
+        }
+        multiply_across(product, column, packed, panel);
     }
 
     int threads_;

@@ -6,6 +6,7 @@ form, one block of pairs after the other, so that memory does not grow with the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from pcsr_fast import backends
 from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops.cpu import cross_attention as cpu
+from pcsr_fast.ops.cpu import cross_attention_pairs as cpu_pairs
 from pcsr_fast.ops.cross_attention_blocks import Block, Plan, grid_blocks, pair_blocks, recomputed, run_blocks
 from pcsr_fast.ops.cross_attention_checks import check_cross_attention
 from pcsr_fast.ops.cross_attention_forms import Evaluate, Operands, prepare, uses_batch_statistics
@@ -107,6 +109,24 @@ backends.register(FILTRATION, "reference", _reference_filtration)
 backends.register(FILTRATION, "torch", _torch)
 
 
+def _gradient(
+    given: Problem, implementation: Any, pairs: Sequence[Tensor] | None = None
+) -> Callable[[Operands, Tensor], Sequence[Tensor | None]] | None:
+    """Gradient of scores at `pairs` (rows, captions), None for all, by the backend chosen; None: by PyTorch.
+
+    It is of exact scores, whatever precision they are asked at.
+    """
+    if implementation is not cpu.cross_attention_similarity:
+        return None
+
+    def gradient(operands: Operands, upstream: Tensor) -> Sequence[Tensor | None]:
+        rows, captions = upstream.nonzero(as_tuple=True) if pairs is None else pairs
+        some = cpu_pairs.Pairs(rows, captions)
+        return cpu_pairs.gradient(given.head, operands, given.lengths, some, upstream[rows, captions])
+
+    return gradient
+
+
 def run(op: str, given: Problem, backend: str | None) -> tuple[Tensor, ...]:
     """Scores and statistics by the backend chosen, differentiable; the reference's by ordinary autograd."""
     implementation = backends.select(op, backend, *given[:4], precision=given.precision)
@@ -119,23 +139,33 @@ def run(op: str, given: Problem, backend: str | None) -> tuple[Tensor, ...]:
         if implementation in (_reference, _reference_filtration) or not given.needs_gradient():
             return forward()
         evaluate, operands = _batched(given)
-        return recomputed(Plan(forward, evaluate, _grid(given, operands)), operands)
+        gradient = _gradient(given, implementation)
+        blocks = [] if gradient else _grid(given, operands)
+        return recomputed(Plan(forward, evaluate, blocks, gradient), operands)
 
 
-def similarity_of_pairs(given: Problem, rows: Tensor, captions: Tensor, scores: Tensor, rescore: bool) -> Tensor:
+def similarity_of_pairs(
+    given: Problem, rows: Tensor, captions: Tensor, scores: Tensor, rescore: bool, backend: str | None = None
+) -> Tensor:
     """`scores` (B, C), differentiable at the pairs of images rows[p] and captions captions[p] alone.
 
     `rescore` computes these anew at full precision, which their gradient always has; without it they are taken as they are.
     No pair's score may depend on another pair (SAF in training).
     """
+    given = given._replace(precision="exact")
+    implementation = backends.select(SIMILARITY, backend, *given[:4], precision=given.precision)
     with torch.autocast(given.regions.device.type, enabled=False):
-        evaluate, operands = _batched(given._replace(precision="exact"))
-        blocks = list(pair_blocks(operands, given.lengths, rows, captions, given.chunk))
+        evaluate, operands = _batched(given)
+        gradient = _gradient(given, implementation, (rows, captions))
+        blocks = [] if gradient else list(pair_blocks(operands, given.lengths, rows, captions, given.chunk))
 
         def forward() -> tuple[Tensor, ...]:
-            return run_blocks(evaluate, operands, blocks if rescore else [], scores)
+            if gradient is None or not rescore:
+                return run_blocks(evaluate, operands, blocks if rescore else [], scores)
+            found = cpu_pairs.scores(given.head, operands, given.lengths, cpu_pairs.Pairs(rows, captions))
+            return (scores.index_put((rows, captions), found),)
 
-        return recomputed(Plan(forward, evaluate, blocks), operands)[0]
+        return recomputed(Plan(forward, evaluate, blocks, gradient), operands)[0]
 
 
 def cross_attention_similarity(
@@ -159,7 +189,8 @@ def cross_attention_similarity(
         precision: exact (and auto): float32, float64 for such inputs; bf16: matrix products of bfloat16 numbers.
         chunk: (image, caption, word) triples worked on at a time, None for what fits into a cache; the result does not
             depend on it but for rounding.
-        backend: see `pcsr_fast.backends`. The gradient is the batched form's, but for "reference".
+        backend: see `pcsr_fast.backends`. The gradient of "cpu" is its own, of float32 products; of "torch" the
+            batched form's, of "reference" by ordinary autograd.
 
     Returns:
         float64 for float64 inputs, else float32: (-1, 1) for SCAN, (0, 1) for SGR and SAF.

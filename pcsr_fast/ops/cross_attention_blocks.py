@@ -97,11 +97,13 @@ def run_blocks(evaluate: Evaluate, operands: Operands, blocks: Sequence[Block], 
 
 @dataclass(frozen=True)
 class Plan:
-    """How scores are found without a graph (`forward`), and how their gradient is: block by block of `evaluate`."""
+    """How scores are found without a graph (`forward`), and how their gradient is: block by block of `evaluate`, or by
+    `gradient` (operands, upstream gradient (B, C)) of those of the operands that have one, the shared ones last."""
 
     forward: Callable[[], tuple[Tensor, ...]]
     evaluate: Evaluate
     blocks: Sequence[Block]
+    gradient: Callable[[Operands, Tensor], Sequence[Tensor | None]] | None = None
 
 
 def _operands(tensors: Sequence[Tensor]) -> Operands:
@@ -111,6 +113,21 @@ def _operands(tensors: Sequence[Tensor]) -> Operands:
 
 def _leaves(tensors: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor]:
     return [value.detach().requires_grad_(need) for value, need in zip(tensors, needed, strict=True)]
+
+
+def _gradient_by_blocks(
+    plan: Plan, tensors: Sequence[Tensor], needed: Sequence[bool], upstream: Tensor
+) -> Sequence[Tensor | None]:
+    operands, sums = _operands(tensors), [torch.zeros_like(value) for value in tensors]
+    for block in plan.blocks:
+        leaves = _leaves([*block.cut(operands), *operands.shared], needed)
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        with torch.enable_grad():
+            scores = plan.evaluate(*leaves)[0]
+        given = upstream[block.rows, block.captions].view_as(scores)
+        found = iter(torch.autograd.grad(scores, wanted, given, allow_unused=True))
+        block.add(_operands(sums), [next(found) if leaf.requires_grad else None for leaf in leaves])
+    return sums
 
 
 class _Recomputed(torch.autograd.Function):
@@ -127,16 +144,12 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        plan: Plan = ctx.plan
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]
-        operands, sums = _operands(tensors), [torch.zeros_like(value) for value in tensors]
-        for block in ctx.plan.blocks:
-            leaves = _leaves([*block.cut(operands), *operands.shared], needed)
-            wanted = [leaf for leaf in leaves if leaf.requires_grad]
-            with torch.enable_grad():
-                scores = ctx.plan.evaluate(*leaves)[0]
-            given = upstream[block.rows, block.captions].view_as(scores)
-            found = iter(torch.autograd.grad(scores, wanted, given, allow_unused=True))
-            block.add(_operands(sums), [next(found) if leaf.requires_grad else None for leaf in leaves])
+        if plan.gradient is not None:
+            sums = plan.gradient(_operands(tensors), upstream)
+        else:
+            sums = _gradient_by_blocks(plan, tensors, needed, upstream)
         return None, *(total if need else None for total, need in zip(sums, needed, strict=True))
 
 

@@ -33,7 +33,7 @@ def _candidates(given: Problem, margin: Tensor, margin_mode: str, groups: Tensor
         rows, captions = chosen.nonzero(as_tuple=True)
         # Hinges that are 0 still need their pairs' own scores.
         scores = S.masked_fill(~chosen.fill_diagonal_(True), -torch.inf)
-    return similarity_of_pairs(given, rows, captions, scores, rescore=screened)
+    return similarity_of_pairs(given, rows, captions, scores, rescore=screened, backend=backend)
 
 
 def hardest_triplet_of_head(

@@ -28,7 +28,7 @@ public:
     SgrPairs(const CrossAttention& problem, const Reasoning& weights, const std::vector<PairBlock>& blocks)
         : capacity(blocks),
           products(threads_of(problem, weights, blocks),
-                   std::max({problem.words.width, weights.size(), problem.each})),
+                   std::max({problem.words.width, weights.size(), problem.each, capacity.nodes})),
           attention(problem, sgr_sharpness, capacity, products), weights(weights), size(weights.size()),
           steps(weights.steps()), contexts(capacity.words, problem.words.width),
           squares(capacity.nodes, problem.words.width), raw(capacity.nodes, size), asked(capacity.pairs, size),
@@ -304,7 +304,8 @@ private:
             additions.push_back({row, out_.captions + block.pairs[p].caption * width(), -1});
         }
         add_all(products().threads(), additions, width());
-        forward_.attention.back(block, f.squares, words_, scores_, out_.regions, out_.words);
+        forward_.attention.back(block, f.squares, scores_);
+        forward_.attention.finish(block, scores_, words_, out_.regions, out_.words);
     }
 
     const Pairs& pairs_;
