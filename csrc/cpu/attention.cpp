@@ -5,25 +5,7 @@
 namespace pcsr::PCSR_ISA {
 namespace {
 
-constexpr float leaky_slope = 0.1f;
 constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 9 : 4;
-
-PCSR_INLINE V leaky(V x) {
-    return x > V{} ? x : x * leaky_slope;
-}
-
-// Halves onto each other, so that the lanes do not wait for one another.
-PCSR_INLINE float sum_of(V values) {
-#pragma GCC unroll 4
-    for (int span = step / 2; span > 0; span /= 2) {
-        values += __builtin_shuffle(values, iota<Index<float>>() ^ static_cast<Index<float>>(span));
-    }
-    return values[0];
-}
-
-PCSR_INLINE Vec<Index<float>> first_lanes(std::int64_t count) {
-    return iota<Index<float>>() < broadcast(static_cast<Index<float>>(count));
-}
 
 // The first `count` lanes of a vector; what lies beyond belongs to another caption.
 PCSR_INLINE void store_first(float* to, V values, std::int64_t count) {

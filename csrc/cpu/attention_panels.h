@@ -3,29 +3,20 @@
 #pragma once
 
 #include "attention.h"
+#include "attention_lanes.h"
 #include "math.h"
 
 namespace pcsr::PCSR_ISA {
 namespace {
 
-using V = Vec<float>;
 using Bits = Vec<std::uint32_t>;
-constexpr int step = lanes<float>;
 constexpr int panel = 2 * step;
 constexpr std::int64_t half_depth = 32; // packed bfloat16 is padded to a multiple
-constexpr float epsilon = 1e-8f;
 
 template <typename P>
 constexpr bool is_float = false;
 template <>
 constexpr bool is_float<float> = true;
-
-PCSR_INLINE V root(V x) {
-    for (int lane = 0; lane < step; ++lane) {
-        x[lane] = __builtin_sqrtf(x[lane]);
-    }
-    return x;
-}
 
 PCSR_INLINE void put(float* out, std::int64_t k, int vector, int, V even, V odd) {
     store(out + k * panel + vector * step, even);

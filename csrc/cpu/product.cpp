@@ -1,13 +1,10 @@
 #include "product.h"
 
-#include "simd.h"
+#include "product_tile.h"
 
 namespace pcsr::PCSR_ISA {
 namespace {
 
-// A tile of the product lives in registers: rows x vectors accumulators, one vector of columns each, one broadcast.
-constexpr int tile_vectors = 2;
-constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 14 : 6;
 constexpr std::int64_t pack_depth = 64;
 
 PCSR_INLINE float widen(std::uint16_t half) {
@@ -110,18 +107,8 @@ void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int
               std::int64_t stride) {
     constexpr int step = lanes<T>;
     for (std::int64_t panel = 0; panel < row_panels; ++panel) {
-        const T* a = rows + panel * tile_rows * width;
-        const T* b = columns;
         Vec<T> sums[tile_rows][tile_vectors] = {};
-        for (std::int64_t k = 0; k < width; ++k, a += tile_rows, b += tile_vectors * step) {
-            const Vec<T> b0 = load(b), b1 = load(b + step);
-#pragma GCC unroll 14
-            for (int row = 0; row < tile_rows; ++row) {
-                const Vec<T> x = broadcast(a[row]);
-                sums[row][0] += x * b0;
-                sums[row][1] += x * b1;
-            }
-        }
+        add_products(rows + panel * tile_rows * width, tile_rows, columns, tile_vectors * step, width, sums);
         T* to = scores + panel * tile_rows * stride;
 #pragma GCC unroll 14
         for (int row = 0; row < tile_rows; ++row) {
@@ -142,30 +129,6 @@ PCSR_INLINE Vec<T> wide_values(const S* row, std::int64_t k, std::int64_t width)
         values[lane] = static_cast<T>(widen(row[k + lane]));
     }
     return load(values);
-}
-
-// Rows become columns: halves change places, from single values to whole halves of a vector.
-template <typename T>
-PCSR_INLINE void transpose(Vec<T>* rows) {
-    constexpr int count = lanes<T>;
-    using Ints = Vec<Index<T>>;
-#pragma GCC unroll 4
-    for (int span = 1; span < count; span *= 2) {
-        Ints low{}, high{};
-        for (int lane = 0; lane < count; ++lane) {
-            const bool from_second = (lane & span) != 0;
-            low[lane] = static_cast<Index<T>>(from_second ? lane - span + count : lane);
-            high[lane] = static_cast<Index<T>>(from_second ? lane + count : lane + span);
-        }
-#pragma GCC unroll 16
-        for (int row = 0; row < count; ++row) {
-            if ((row & span) == 0) {
-                const Vec<T> first = rows[row], second = rows[row + span];
-                rows[row] = __builtin_shuffle(first, second, low);
-                rows[row + span] = __builtin_shuffle(first, second, high);
-            }
-        }
-    }
 }
 
 // A vector of pairs at once: one chain of sums alone would wait for itself.

@@ -10,6 +10,7 @@ from torch import Tensor
 from pcsr_fast import backends
 from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops.cpu import cross_attention as cpu
+from pcsr_fast.ops.cpu import cross_attention_pairs as cpu_pairs
 from pcsr_fast.ops.cross_attention_blocks import gradient_by_blocks, grid_blocks, pair_blocks, run_blocks
 from pcsr_fast.ops.cross_attention_checks import check_word_counts
 from pcsr_fast.ops.cross_attention_forms import Evaluate, Operands, evaluation, prepare, uses_batch_statistics
@@ -111,11 +112,29 @@ def _torch_gradient(
     return gradient_by_blocks(evaluation(given.head, given.precision), operands, blocks, upstream)
 
 
+def _cpu_pairs(given: Problem, scores: Tensor, rows: Tensor, captions: Tensor) -> Tensor:
+    operands = prepare(given.regions, given.words, given.head)
+    found = cpu_pairs.scores(given.head, operands, given.lengths, cpu_pairs.Pairs(rows, captions))
+    return scores.index_put((rows, captions), found)
+
+
+def _cpu_gradient(
+    given: Problem, operands: Operands, upstream: Tensor, rows: Tensor | None, captions: Tensor | None
+) -> list[Tensor | None]:
+    """That of exact scores, whatever precision they were asked at."""
+    if rows is None or captions is None:
+        rows, captions = upstream.nonzero(as_tuple=True)
+    pairs = cpu_pairs.Pairs(rows, captions)
+    return cpu_pairs.gradient(given.head, operands, given.lengths, pairs, upstream[rows, captions])
+
+
 # The first two run (regions, words, lengths, head, precision, chunk); `supports` gets the first four and precision by name.
 backends.register(SIMILARITY, "cpu", cpu.cross_attention_similarity, cpu.supports)
 backends.register(SIMILARITY, "reference", _reference)
 backends.register(SIMILARITY, "torch", lambda *arguments: _torch(*arguments)[0])
 backends.register(FILTRATION, "reference", _reference_filtration)
 backends.register(FILTRATION, "torch", _torch)
+backends.register(PAIRS, "cpu", _cpu_pairs, cpu.supports)
 backends.register(PAIRS, "torch", _torch_pairs)
+backends.register(GRADIENT, "cpu", _cpu_gradient, cpu.supports)
 backends.register(GRADIENT, "torch", _torch_gradient)

@@ -1,18 +1,22 @@
-"""Problems of the native cross-attention and how near its scores must be to float64."""
+"""Problems of the native cross-attention and how near its scores and gradients must be to float64."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
-from pcsr_fast import reference
+from pcsr_fast import ops, reference
 from pcsr_fast.ops.cpu.cross_attention import cross_attention_similarity
 from tests.ops.heads import Heads, make_head
+from tests.ops.tools import SEEDS
 
 TOLERANCE = {"exact": 1e-5, "auto": 1e-5, "bf16": 2e-2}
+GRADIENT = 5e-4  # relative to the largest
 RAGGED = (3, 1, 24, 8, 17, 1, 31, 32, 33, 2)
 
 
@@ -49,3 +53,46 @@ def cross_attention_errors() -> list[tuple[float, float]]:
         errors, truth = errors_and_truth(made, precision)
         found.append((float(errors.amax() / truth.abs().amax()), TOLERANCE[precision]))
     return found
+
+
+@st.composite
+def native_problems(draw: st.DrawFn) -> Heads:
+    """Sizes about the edges of vectors, tiles and chunks; captions longer than a chunk too."""
+    edges = st.sampled_from((1, 2, 7, 8, 13, 14, 15, 16, 17, 31, 32, 33))
+    lengths = draw(st.lists(st.one_of(edges, st.sampled_from((64, 126, 127, 128, 200))), min_size=1, max_size=12))
+    sizes = {"images": draw(st.integers(1, 18)), "regions": draw(st.one_of(st.integers(1, 5), st.just(36)))}
+    sizes |= {"size": draw(st.one_of(edges, st.just(65))), "similarity": draw(edges), "steps": draw(st.integers(1, 4))}
+    width = max(lengths) + draw(st.integers(0, 2))
+    return learnable(draw(SEEDS), draw(st.sampled_from(("sgr", "scan"))), lengths=tuple(lengths), width=width, **sizes)
+
+
+def weighed(made: Heads, kept: float = 1.0) -> Tensor:
+    """An upstream gradient (B, C) of its own for each pair, 0 for about 1 - `kept` of them."""
+    generator = torch.Generator().manual_seed(1)
+    shape = (len(made.regions), len(made.words))
+    return torch.randn(shape, generator=generator) * (torch.rand(shape, generator=generator) < kept)
+
+
+def gradients(made: Heads, upstream: Tensor, backend: str, **options: Any) -> list[Tensor]:
+    """Of the scores weighed with `upstream`, with respect to every tensor of the problem."""
+    leaves, inputs = made.leaves()
+    scores = ops.cross_attention_similarity(*leaves, backend=backend, **options)
+    return list(torch.autograd.grad(scores, inputs, upstream.to(scores.dtype)))
+
+
+def gradient_errors(made: Heads, upstream: Tensor) -> Iterator[tuple[float, float, float]]:
+    """Of each tensor's gradient: our distance from float64, that of autograd in float32, and the largest value."""
+    truth = gradients(made.to(torch.float64), upstream, "reference")
+    found = (gradients(made, upstream, backend) for backend in ("cpu", "reference"))
+    for true, ours, theirs in zip(truth, *found, strict=True):
+        assert ours.shape == true.shape
+        error, allowed = (float((value.double() - true).abs().amax()) for value in (ours, theirs))
+        yield error, allowed, float(true.abs().amax())
+
+
+def check_gradients(made: Heads, upstream: Tensor) -> None:
+    """Gradients as good as float32's own, or within the tolerance."""
+    found = list(gradient_errors(made, upstream))
+    largest = max(size for _, _, size in found)
+    for error, allowed, size in found:
+        assert error <= 2 * allowed + max(GRADIENT * size, 1e-6 * largest)

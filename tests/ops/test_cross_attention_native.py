@@ -11,27 +11,16 @@ from torch import Tensor
 from pcsr_fast import native, reference
 from pcsr_fast.ops.cpu.cross_attention import cross_attention_similarity, scan_scores, sgr_scores, supports
 from pcsr_fast.reference import ScanParameters, SgrParameters
-from tests.ops.cross_attentions import RAGGED, TOLERANCE, check, learnable
+from tests.ops.cross_attentions import RAGGED, TOLERANCE, check, learnable, native_problems
 from tests.ops.heads import Heads, make_head, mapped
-from tests.ops.tools import SEEDS, guarded_memory, threads
+from tests.ops.tools import guarded_memory, threads
 
 BOTH = pytest.mark.parametrize("kind", ["sgr", "scan"])
 EVERY = pytest.mark.parametrize("precision", list(TOLERANCE))
 
 
-@st.composite
-def problems(draw: st.DrawFn) -> Heads:
-    """Sizes about the edges of vectors, tiles and chunks; captions longer than a chunk too."""
-    edges = st.sampled_from((1, 2, 7, 8, 13, 14, 15, 16, 17, 31, 32, 33))
-    lengths = draw(st.lists(st.one_of(edges, st.sampled_from((64, 126, 127, 128, 200))), min_size=1, max_size=12))
-    sizes = {"images": draw(st.integers(1, 18)), "regions": draw(st.one_of(st.integers(1, 5), st.just(36)))}
-    sizes |= {"size": draw(st.one_of(edges, st.just(65))), "similarity": draw(edges), "steps": draw(st.integers(1, 4))}
-    width = max(lengths) + draw(st.integers(0, 2))
-    return learnable(draw(SEEDS), draw(st.sampled_from(("sgr", "scan"))), lengths=tuple(lengths), width=width, **sizes)
-
-
 # Not bf16: a caption of one word weighs each region by the sign of its score alone, which rounding may turn.
-@given(problems(), st.sampled_from(("exact", "auto")))
+@given(native_problems(), st.sampled_from(("exact", "auto")))
 @settings(max_examples=60)
 def test_scores_follow_float64(made: Heads, precision: str):
     check(made, precision)

@@ -29,14 +29,14 @@ def supports(*tensors: Any, **options: Any) -> str | None:
     return "it computes in float32, the tensors are float64" if double else None
 
 
-def _rows(value: Tensor) -> Tensor:
+def matrix_rows(value: Tensor) -> Tensor:
     """(..., n) as a contiguous float32 matrix (rows, n)."""
     return value.detach().to(torch.float32).reshape(-1, value.shape[-1]).contiguous()
 
 
-def _problem(regions: Tensor, words: Tensor, lengths: Tensor) -> tuple[tuple[Any, ...], list[Tensor]]:
+def problem_arguments(regions: Tensor, words: Tensor, lengths: Tensor) -> tuple[tuple[Any, ...], list[Tensor]]:
     """The arguments both kernels begin with, and the tensors they point into."""
-    held = [_rows(regions), _rows(words), lengths.detach().to(torch.int64).contiguous()]
+    held = [matrix_rows(regions), matrix_rows(words), lengths.detach().to(torch.int64).contiguous()]
     return (matrix(held[0]), regions.shape[1], matrix(held[1]), words.shape[1], address(held[2])), held
 
 
@@ -49,7 +49,7 @@ def _reasoning(head: SgrParameters) -> list[Tensor]:
     steps = torch.stack([tilts, head.update_bias.detach().double()], dim=1).flatten(0, 1)
     ends = [value.detach().double().unsqueeze(0) for value in (head.local_bias, head.glob_bias, head.output_weight)]
     matrices = (head.images, head.captions, head.local_weight, head.glob_weight, graph)
-    return [_rows(value) for value in (*matrices, torch.cat([*ends[:2], steps, ends[2]]))]
+    return [matrix_rows(value) for value in (*matrices, torch.cat([*ends[:2], steps, ends[2]]))]
 
 
 def sgr_scores(
@@ -62,11 +62,11 @@ def sgr_scores(
     bits of mantissa, for large problems on machines with AMX, else float32.
     Results depend neither on the number of threads nor on the other images and captions.
     """
-    problem, held = _problem(regions, words, lengths)
+    problem, held = problem_arguments(regions, words, lengths)
     weights = _reasoning(head)
     out = torch.empty(len(regions), len(words))
     bias = float(head.output_bias)
-    native.load().sgr_f32(problem, [matrix(value) for value in weights], bias, precision, address(out))
+    native.load().sgr_f32(problem, ([matrix(value) for value in weights], bias), precision, address(out))
     del held  # alive until here
     return out
 
@@ -75,7 +75,7 @@ def scan_scores(
     regions: Tensor, words: Tensor, lengths: Tensor, head: ScanParameters | None = None, precision: str = "exact"
 ) -> Tensor:
     """SCAN similarities (B, C) in float32, text to image, by the Gram identity; arguments as `sgr_scores`."""
-    problem, held = _problem(regions, words, lengths)
+    problem, held = problem_arguments(regions, words, lengths)
     out = torch.empty(len(regions), len(words))
     sharpness = (head or ScanParameters()).sharpness
     native.load().scan_f32(problem, sharpness, precision, address(out))
