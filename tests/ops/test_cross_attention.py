@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pcsr_fast import backends, reference
 from pcsr_fast.errors import BackendError
 from pcsr_fast.ops import cross_attention_similarity, filtration_similarity
+from pcsr_fast.ops._cross_attention_backends import flat_arguments
+from pcsr_fast.ops.cross_attention import problem
 from pcsr_fast.ops.cross_attention_blocks import grid_blocks
 from pcsr_fast.ops.cross_attention_forms import prepare
 from pcsr_fast.reference.attention import l2norm
@@ -197,6 +199,33 @@ def test_l2norm_of_the_reference_is_the_formula():
 
 
 SGR, SCAN, SAF = (make_head(9, kind) for kind in ("sgr", "scan", "saf"))
+
+
+@EVERY
+@pytest.mark.parametrize("precision", ["exact", "bf16"])
+def test_opcheck(kind: str, precision: str):
+    made, _ = make_head(12, kind).to(torch.float32).leaves()
+    first, last = flat_arguments(problem("test", *made, precision), None)
+    torch.library.opcheck(torch.ops.pcsr_fast.cross_attention.default, (*first, *last))
+    pairs = (torch.tensor([0, 2]), torch.tensor([1, 0])) if kind != "saf_training" else (None, None)
+    upstream = torch.randn(len(made.regions), len(made.words))
+    # The check of schemas cannot look into what torch.func.vjp works on.
+    checks = ("test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+    with torch.no_grad():
+        arguments = (upstream, *first, *pairs, *last)
+        torch.library.opcheck(torch.ops.pcsr_fast.cross_attention_gradient.default, arguments, test_utils=checks)
+
+
+@EVERY
+def test_compiles_without_a_break(kind: str):
+    made, inputs = make_head(13, kind).to(torch.float32).leaves()
+    compiled = torch.compile(cross_attention_similarity, fullgraph=True, backend="aot_eager")
+    scores = [form(*made) for form in (compiled, cross_attention_similarity)]
+    assert torch.equal(*scores)
+    for ours, theirs in zip(*(torch.autograd.grad(one.sum(), inputs) for one in scores), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 V, T, N = SGR[:3]
 CASES = [
     (
