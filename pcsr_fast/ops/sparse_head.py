@@ -1,4 +1,4 @@
-"""The hardest-negative loss of a cross-attention head with a graph for the pairs that have a gradient alone (KERNELS 1, K4)."""
+"""What needs few scores of a cross-attention head, with a graph for the pairs that have a gradient alone (KERNELS 1, K4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcsr_fast.ops.cross_attention_forms import uses_batch_statistics
 from pcsr_fast.ops.triplet import triplet_loss_from_scores
 from pcsr_fast.reference.cross_attention import HeadParameters
 
-OP = "hardest_triplet_of_head"
+OP, BEST = "hardest_triplet_of_head", "best_captions_of_head"
 
 
 def _candidates(given: Problem, margin: Tensor, margin_mode: str, groups: Tensor | None, backend: str | None) -> Tensor:
@@ -34,6 +34,10 @@ def _candidates(given: Problem, margin: Tensor, margin_mode: str, groups: Tensor
         # Hinges that are 0 still need their pairs' own scores.
         scores = S.masked_fill(~chosen.fill_diagonal_(True), -torch.inf)
     return similarity_of_pairs(given, rows, captions, scores, rescore=screened)
+
+
+def _needs_all_pairs(head: HeadParameters, backend: str | None) -> bool:
+    return uses_batch_statistics(head) or backends.requested_backend(backend) == "reference"
 
 
 def hardest_triplet_of_head(
@@ -76,8 +80,36 @@ def hardest_triplet_of_head(
     m = _checks.margin_tensor(OP, margin, margin_mode, regions[:, 0])
     if groups is not None:
         _checks.check_integers(OP, "groups", groups, len(regions), regions)
-    if uses_batch_statistics(head) or backends.requested_backend(backend) == "reference":
+    if _needs_all_pairs(head, backend):
         S = run(SIMILARITY, given._replace(precision="auto"), backend)[0]
     else:
         S = _candidates(given, m, margin_mode, groups, backend)
     return triplet_loss_from_scores(S, margin=m, margin_mode=margin_mode, groups=groups, reduction=reduction)
+
+
+def best_captions_of_head(
+    head: HeadParameters,
+    regions: Tensor,
+    words: Tensor,
+    lengths: Tensor,
+    *,
+    screen: str | None = None,
+    chunk: int | None = None,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The caption (B,) int64 that each of B images scores highest, lowest among equals, and that score (B,).
+
+    All B x C pairs are scored without a graph, the B chosen ones again with one; SAF in training as for
+    `hardest_triplet_of_head`, like `screen`. Arguments, dtypes and errors are those of `cross_attention_similarity`.
+    """
+    _checks.check_choice(BEST, "screen", screen or "exact", PRECISIONS)
+    given = problem(BEST, regions, words, lengths, head, screen or "auto", chunk)
+    if _needs_all_pairs(head, backend):
+        S = run(SIMILARITY, given._replace(precision="auto"), backend)[0]
+        index = S.argmax(1)
+    else:
+        with torch.no_grad():
+            S = run(SIMILARITY, given, backend)[0]
+        index = S.argmax(1)
+        S = similarity_of_pairs(given, torch.arange(len(S), device=S.device), index, S, given.precision == "bf16")
+    return index, S.gather(1, index[:, None]).squeeze(1)
