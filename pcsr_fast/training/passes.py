@@ -22,7 +22,7 @@ from pcsr_fast.training.batches import padded
 # Half for encodings that are kept, half for the work on a block of them.
 MOST_BYTES = 2**30
 # Pictures and captions that a head scores in one go.
-BLOCK = 256
+BLOCK = 128
 
 # Hears (done, total) of a pass, in pairs.
 Report = Callable[[int, int], None]

@@ -15,7 +15,7 @@ from pcsr_fast.ops import hardest_triplet_of_head, sparse_head
 from pcsr_fast.ops.cross_attention import problem, similarity_of_pairs
 from pcsr_fast.reference import ScanParameters
 from pcsr_fast.reference.hinge import MARGIN_MODES
-from tests.ops.heads import KINDS, Heads, heads, make_head
+from tests.ops.cross_attentions import KINDS, Heads, heads, make_head
 from tests.ops.tools import GROUPINGS, group_ids, runnable
 
 EVERY = pytest.mark.parametrize("kind", KINDS)
