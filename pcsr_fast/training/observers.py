@@ -65,6 +65,7 @@ class PassBar(Observer):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_interactive and not console.is_jupyter,
         )
         self.text, self.begun, self.spoken = "", clock(), clock()
         self.part: TaskID | None = None
@@ -81,7 +82,7 @@ class PassBar(Observer):
         if self.part is None:
             self.part = self.bar.add_task(self.text, total=total, status="pairs")
         self.bar.update(self.part, completed=done, total=total)
-        if not self.console.is_terminal:
+        if self.bar.disable:
             self._say(done, total)
         if done == total:
             self._end_pass()
@@ -102,7 +103,8 @@ class PassBar(Observer):
 
     def close(self) -> None:
         """Take the bar off the screen."""
-        self.bar.stop()
+        if not self.bar.disable:
+            self.bar.stop()
 
 
 class ProgressBar(PassBar):

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pcsr_fast import ops, reference
-from pcsr_fast.ops import hardest_triplet_of_head, sparse_head
+from pcsr_fast.ops import cross_attention_similarity, hardest_triplet_of_head, sparse_head
 from pcsr_fast.ops.cross_attention import problem, similarity_of_pairs
+from pcsr_fast.ops.sparse_head import best_captions_of_head
 from pcsr_fast.reference import ScanParameters
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from tests.ops.cross_attentions import KINDS, Heads, heads, make_head
@@ -178,6 +179,36 @@ def test_a_nan_is_not_hidden():
     made = make_head(10, "sgr", **SIX)
     made.regions[2] = torch.nan
     assert sparse(made).isnan()
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr"])
+def test_best_captions_are_scored_exactly_whatever_chose_them(kind: str):
+    made = make_head(14, kind, images=9, lengths=(3, 5, 2, 7, 5, 1)).to(torch.float32)
+    S = cross_attention_similarity(*made, precision="exact")
+    for screen in ("exact", "bf16"):
+        index, values = best_captions_of_head(made.head, *made[:3], screen=screen)
+        torch.testing.assert_close(values, S.gather(1, index[:, None])[:, 0], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(values, S.max(1).values, rtol=0, atol=1e-5 if screen == "exact" else 0.1)
+
+
+def test_best_captions_by_the_reference_alone(monkeypatch: pytest.MonkeyPatch):
+    made = make_head(15, "sgr")
+    expected = best_captions_of_head(made.head, *made[:3])
+    monkeypatch.setenv("PCSR_FAST_DISABLE", "1")
+    monkeypatch.setattr(sparse_head, "similarity_of_pairs", None)
+    index, values = best_captions_of_head(made.head, *made[:3])
+    assert index.tolist() == expected[0].tolist()
+    torch.testing.assert_close(values, expected[1], rtol=1e-10, atol=1e-12)
+
+
+def test_best_captions_of_bad_arguments():
+    made = make_head(16, "sgr")
+    with pytest.raises(
+        ValueError, match=r"best_captions_of_head: screen: got 'fp8', expected one of auto, exact, bf16"
+    ):
+        best_captions_of_head(made.head, *made[:3], screen="fp8")
+    with pytest.raises(ValueError, match=r"best_captions_of_head: lengths: got 9 at index 0, expected 1 to 4"):
+        best_captions_of_head(made.head, *made[:2], made.lengths + 6)
 
 
 V, T, N = make_head(11, "scan")[:3]
