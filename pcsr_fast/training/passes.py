@@ -145,7 +145,11 @@ class SplitPass:
         if whole is not None:
             index = torch.from_numpy(ids).to(self.device)
             images = torch.from_numpy(self.held[ids]).to(self.device)
-            return Encoded(whole.images[images], whole.texts.select(index))
+            texts = whole.texts.select(index)
+            if model.head is not None:
+                # Padded as a batch of its own would be: a classifier may read the padding.
+                texts = TextFeatures(texts.values[:, : int(texts.lengths.max())], texts.lengths)
+            return Encoded(whole.images[images], texts)
         images = encode_images(model, self.pairs, self.held[ids], self.size, self.device)
         return Encoded(images, encode_texts(model, self.pairs, ids, self.size, self.device))
 
