@@ -13,7 +13,7 @@ from pcsr_fast.commands.options import parse_options
 from pcsr_fast.errors import ConfigError
 from pcsr_fast.files import write_json
 from pcsr_fast.report.tables import retrieval_table
-from pcsr_fast.training.observers import Observer
+from pcsr_fast.training.observers import PassBar
 from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.run import enough_memory, prepare
 from pcsr_fast.training.trainer import Trainer
@@ -53,14 +53,18 @@ def main(argv: Sequence[str]) -> None:
     if options.test_split:
         config.data.test_split = options.test_split
     dataset, held, _ = prepare(config)
-    trainer = Trainer(config, dataset, held, folder, Observer())
+    bar = PassBar(Console(stderr=True))
+    trainer = Trainer(config, dataset, held, folder, bar)
     trainer.load_best()
     pairs = dataset.test if options.split == "test" else dataset.dev
     if not 1 <= options.folds <= pairs.num_images:
         raise ConfigError(
             f"--folds: got {options.folds}, expected 1 to {pairs.num_images}, the pictures of {pairs.name}"
         )
-    result = trainer.evaluate(pairs, options.folds)
+    try:
+        result = trainer.evaluate(pairs, options.folds)
+    finally:
+        bar.close()
     Console().print(retrieval_table(result, f"{options.split}, best checkpoint of {folder}"))
     if options.output:
         write_json(options.output, result)

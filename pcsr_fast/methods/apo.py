@@ -16,7 +16,6 @@ from pcsr_fast.methods.losses import (
     positive_groups,
     pseudo_classification,
     reduced,
-    scores_of,
     teacher_classes,
 )
 from pcsr_fast.methods.replacement import Replaced, TextReplacement
@@ -40,7 +39,7 @@ class PairOptimisation:
         """Clean pairs: matched as they are, with label y; they also teach the pseudo-classifier."""
         c, options = self.config, self.config.apo.clean
         encoded = encode(model, batch)
-        S = scores_of(model, encoded.images, encoded.texts)
+        S = model.scores(encoded.images, encoded.texts)
         groups = positive_groups(batch, c.loss)
         values = pair_loss(options.loss, S, batch.target, c.loss, q=options.q, official="row", groups=groups)
         losses = Losses(reduced(values, c.loss), values.detach(), encoded=detached(encoded))
@@ -99,13 +98,13 @@ class PairOptimisation:
             images, new, sure = images[sure], new.select(sure), sure[sure]
         similarity = new.similarity.detach() if options.detach_margin else new.similarity
         target = torch.where(sure, similarity, 0).clamp(0, 1)
-        S = scores_of(model, images, new.texts)
+        S = model.scores(images, new.texts)
         groups = new.ids if options.mask_equal else None
         return pair_loss(kind, S, target, self.config.loss, q=q, official=official, groups=groups)
 
     def _robust_pair_loss(self, model: RetrievalModel, batch: Batch, encoded: Encoded) -> Tensor:
         c, options = self.config, self.config.apo.ambiguous
-        S = scores_of(model, encoded.images, encoded.texts)
+        S = model.scores(encoded.images, encoded.texts)
         # A triplet's margin follows the label; a robust loss is told nothing about its pair.
         target = batch.target if options.pair_loss == "triplet" else torch.ones_like(batch.target)
         groups = positive_groups(batch, c.loss)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pcsr_fast.methods.base import Batch, IdArray, Losses, NetSplit, Partition, SplitStatistics, Step
 from pcsr_fast.methods.config import MethodConfig, WarmupConfig
-from pcsr_fast.methods.losses import encode, positive_groups, reduced, scores_of, warmup_losses
+from pcsr_fast.methods.losses import encode, positive_groups, reduced, warmup_losses
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops.scores import triplet_loss_of
 
@@ -54,7 +54,7 @@ class Baseline:
             warmup = WarmupConfig(loss="infonce", temperature=self.config.warmup.temperature)
             return warmup_losses(model, batch, warmup, options, None)
         encoded = encode(model, batch)
-        S = scores_of(model, encoded.images, encoded.texts)
+        S = model.scores(encoded.images, encoded.texts)
         groups = positive_groups(batch, options)
         values = triplet_loss_of(S, margin=options.margin, groups=groups, reduction="none")
         return Losses(reduced(values, options), values.detach())

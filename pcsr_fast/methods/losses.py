@@ -11,20 +11,12 @@ from pcsr_fast.methods.config import HeadConfig, LossConfig, WarmupConfig
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops import entropy, soft_margin
-from pcsr_fast.ops.scores import Product, Scores, contrastive_loss_of, triplet_loss_of
+from pcsr_fast.ops.scores import BatchScores, contrastive_loss_of, triplet_loss_of
 
 
 def encode(model: RetrievalModel, batch: Batch) -> Encoded:
     """Embeddings of a batch's pictures and captions."""
     return Encoded(model.encode_images(batch.regions), model.encode_texts(batch.words, batch.lengths))
-
-
-def scores_of(model: RetrievalModel, images: Tensor, texts: TextFeatures) -> Scores:
-    """Scores of encoded pictures with encoded captions; where they are products, only what they are products of."""
-    if model.head is not None:
-        return model.similarity(images, texts)
-    dtype = torch.promote_types(images.dtype, texts.values.dtype)  # autocast may have touched one of them
-    return Product(images.to(dtype), texts.values.to(dtype))
 
 
 def detached(encoded: Encoded) -> Encoded:
@@ -38,7 +30,7 @@ def positive_groups(batch: Batch, options: LossConfig) -> Tensor | None:
     return batch.images if options.positive_mask == "image_id" else None
 
 
-def soft_triplet(S: Scores, target: Tensor, options: LossConfig, official: str, groups: Tensor | None) -> Tensor:
+def soft_triplet(S: BatchScores, target: Tensor, options: LossConfig, official: str, groups: Tensor | None) -> Tensor:
     """Hardest-negative triplet loss (B,) with margins m(y) (METHODS 2.2); `official` is the published margin mode here."""
     margin = soft_margin(target, options.margin, options.soft_margin)
     mode = official if options.margin_mode == "official" else options.margin_mode
@@ -46,7 +38,7 @@ def soft_triplet(S: Scores, target: Tensor, options: LossConfig, official: str, 
 
 
 def pair_loss(
-    kind: str, S: Scores, target: Tensor, options: LossConfig, *, q: float, official: str, groups: Tensor | None
+    kind: str, S: BatchScores, target: Tensor, options: LossConfig, *, q: float, official: str, groups: Tensor | None
 ) -> Tensor:
     """Loss (B,) of pairs with labels `target` (B,): the label sets the margin of a `triplet`, the weight of any other."""
     if kind == "triplet":
@@ -60,7 +52,9 @@ def reduced(per_pair: Tensor, options: LossConfig) -> Tensor:
     return per_pair.sum() if options.reduction == "sum" else per_pair.mean()
 
 
-def warmup_terms(S: Scores, groups: Tensor | None, warmup: WarmupConfig, options: LossConfig) -> tuple[Tensor, Tensor]:
+def warmup_terms(
+    S: BatchScores, groups: Tensor | None, warmup: WarmupConfig, options: LossConfig
+) -> tuple[Tensor, Tensor]:
     """The warm-up loss: (scalar to minimise, per-pair values); contrastive losses are means, as published."""
     if warmup.loss == "triplet_mean":
         values = triplet_loss_of(S, margin=options.margin, negatives="mean", groups=groups, reduction="none")
@@ -103,7 +97,7 @@ def warmup_losses(
 ) -> Losses:
     """A whole warm-up step; `head` adds the pseudo-classification terms, or only its predictions when it is not trained."""
     encoded = encode(model, batch)
-    S = scores_of(model, encoded.images, encoded.texts)
+    S = model.scores(encoded.images, encoded.texts)
     total, values = warmup_terms(S, positive_groups(batch, options), warmup, options)
     if head is None:
         return Losses(total, values.detach(), encoded=encoded)

@@ -16,6 +16,7 @@ from pcsr_fast.methods.memory import CaptionQueue
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops import match_texts
+from pcsr_fast.ops.scores import best_captions_of
 
 _CHUNK = 4096
 
@@ -111,9 +112,9 @@ class TextReplacement:
         reuse = self.options.reuse_clean_emb and clean.encoded is not None
         source = clean.encoded if reuse and clean.encoded else encode(model, clean.batch)
         if self.options.by == "similarity":
-            scores = model.similarity(images, source.texts)
-            index = scores.argmax(1)
-            similarity = scores.gather(1, index[:, None]).squeeze(1)
+            # A margin that is a constant of the step asks nothing of the scores that set it.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.detach_margin):
+                index, similarity = best_captions_of(model.scores(images, source.texts))
         else:
             if probabilities is None:
                 raise ValueError("text replacement: by prediction needs predictions")

@@ -47,3 +47,9 @@ def autocast_precision(like: Tensor) -> str:
     device = like.device.type
     on = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
     return "bf16" if on else "exact"
+
+
+def of_one_dtype(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the wider of their types: autocast may have touched one of them."""
+    dtype = torch.promote_types(one.dtype, other.dtype)
+    return one.to(dtype), other.to(dtype)

@@ -17,9 +17,10 @@ from pcsr_fast.models.encoders import (
     TextFeatures,
     WordEncoder,
 )
+from pcsr_fast.models.layers import autocast_precision, of_one_dtype
 from pcsr_fast.models.scan import SCANHead
 from pcsr_fast.models.sgraf import SGRAFHead
-from pcsr_fast.ops.triplet import triplet_loss
+from pcsr_fast.ops.scores import BatchScores, HeadScores, Product, score_matrix_of, triplet_loss_of
 
 
 class RetrievalModel(nn.Module):
@@ -78,38 +79,33 @@ class RetrievalModel(nn.Module):
         features: TextFeatures = self.text_encoder(words, lengths)
         return features
 
-    def similarity(self, images: Tensor, texts: TextFeatures) -> Tensor:
-        """Scores (B, C) of encoded images with encoded captions: cosine in [-1, 1] (`vse`, `scan`) or sigmoid in (0, 1)."""
-        if self.head is None:
-            return images @ texts.values.T
-        scores: Tensor = self.head(images, texts)
-        return scores
+    def scores(self, images: Tensor, texts: TextFeatures) -> BatchScores:
+        """Scores (B, C) of encoded images with encoded captions: cosine in [-1, 1] (`vse`, `scan`) or sigmoid in (0, 1).
 
-    def hardest_triplet(
-        self,
-        images: Tensor,
-        texts: TextFeatures,
-        *,
-        margin: float | Tensor = 0.2,
-        margin_mode: str = "anchor",
-        groups: Tensor | None = None,
-        reduction: str = "mean",
-        screen: str | None = None,
-    ) -> Tensor:
-        """`triplet_loss_from_scores(similarity(images, texts), ...)` with hardest negatives of B encoded pairs.
-
-        Same losses and gradients, without a graph over all B x B scores (`triplet_loss`, `hardest_triplet_of_head`); SAF in
-        training keeps to all pairs. `screen` is the precision that a cross-attention head chooses negatives at.
+        They are not computed yet, but for SAF in training, whose BatchNorm takes statistics of all of them. What a head
+        draws, dropout and other statistics, it draws here, once. Under autocast a head's products are of bfloat16 numbers.
         """
-        options: dict[str, Any] = {
-            "margin": margin,
-            "margin_mode": margin_mode,
-            "groups": groups,
-            "reduction": reduction,
-        }
-        if self.head is None:
-            return triplet_loss(images, texts.values, **options)
-        return self.head.hardest_triplet(images, texts, screen=screen, **options)
+        head, lengths = self.head, texts.lengths
+        if isinstance(head, SGRAFHead) and head.filtration is not None and head.training:
+            all_pairs: Tensor = head(images, texts)
+            return all_pairs
+        images, values = of_one_dtype(images, texts.values)
+        if head is None:
+            return Product(images, values)
+        words = values[:, : int(lengths.max())]
+        parameters = head.head_parameters(images, words, lengths)
+        return HeadScores(images, words, lengths, parameters, autocast_precision(images))
+
+    def similarity(self, images: Tensor, texts: TextFeatures) -> Tensor:
+        """`scores` as a matrix."""
+        return score_matrix_of(self.scores(images, texts))
+
+    def hardest_triplet(self, images: Tensor, texts: TextFeatures, **options: Any) -> Tensor:
+        """Hardest-negative `triplet_loss` of B encoded pairs, with its options, without a graph over all B x B scores.
+
+        Under autocast a cross-attention head chooses negatives in bfloat16; SAF in training keeps to all pairs.
+        """
+        return triplet_loss_of(self.scores(images, texts), **options)
 
     def image_logits(self, images: Tensor) -> Tensor:
         """Pseudo-class logits (B, K) of encoded images."""

@@ -7,7 +7,7 @@ from pcsr_fast.ops.cross_attention import cross_attention_similarity, filtration
 from pcsr_fast.ops.mixture import fit_mixture
 from pcsr_fast.ops.predictions import match_texts, prediction_oscillation, vote_consistency
 from pcsr_fast.ops.search import hardest_negatives, retrieval_ranks, retrieval_ranks_from_scores
-from pcsr_fast.ops.sparse_head import hardest_triplet_of_head
+from pcsr_fast.ops.sparse_head import best_captions_of_head, hardest_triplet_of_head
 from pcsr_fast.ops.statistics import pair_losses, similarity
 from pcsr_fast.ops.triplet import triplet_loss, triplet_loss_from_scores
 from pcsr_fast.reference.hardest import HardestNegatives
@@ -34,6 +34,7 @@ __all__ = [
     "SafParameters",
     "ScanParameters",
     "SgrParameters",
+    "best_captions_of_head",
     "contrastive_loss",
     "contrastive_loss_from_scores",
     "controller_update",

@@ -6,15 +6,17 @@ not grow with the number of pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import DispatchKey
 
 from pcsr_fast.ops._cross_attention_backends import FILTRATION, GRADIENT, PAIRS, SIMILARITY, problem_of
 from pcsr_fast.ops._triplet_op import triplet_from_scores_op
-from pcsr_fast.ops.cross_attention_forms import Operands, prepare
+from pcsr_fast.ops.cross_attention_forms import prepare
 from pcsr_fast.reference.saf import SafParameters
 
 FIRST = "Tensor regions, Tensor words, Tensor lengths, Tensor[] head"
@@ -46,6 +48,21 @@ def _(
     return regions.new_empty(len(regions), len(words)), mean, torch.empty_like(mean)
 
 
+@contextlib.contextmanager
+def _graphs() -> Iterator[None]:
+    """Autograd as it is outside of an op, where blocks of pairs find their gradients by it; torch has no public way."""
+    excluded = torch._C._dispatch_tls_local_exclude_set()
+    for key in (
+        DispatchKey.AutogradCPU,
+        DispatchKey.AutogradCUDA,
+        DispatchKey.AutogradOther,
+        DispatchKey.ADInplaceOrView,
+    ):
+        excluded = excluded.remove(key)
+    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded):
+        yield
+
+
 @torch.library.custom_op(
     "pcsr_fast::cross_attention_gradient",
     mutates_args=(),
@@ -64,29 +81,28 @@ def gradient_op(
     """Gradients of regions, words and every tensor of the head, given that of the scores (B, C): of the pairs listed
     alone, or of all."""
     given, backend = problem_of(regions, words, lengths, head, last)
-
-    def operands_of(*tensors: Tensor) -> tuple[Tensor, ...]:
-        made = prepare(tensors[0], tensors[1], problem_of(tensors[0], tensors[1], lengths, tensors[2:], last)[0].head)
-        return made.regions, made.words, made.images, made.captions, *made.shared
-
-    with torch.autocast(regions.device.type, enabled=False):
-        flat, pull = torch.func.vjp(operands_of, regions, words, *head)[:2]
-        operands = Operands(flat[0], flat[1], flat[2], flat[3], flat[4:])
-        found = given.select(GRADIENT, backend)(given, operands, upstream, rows, captions)
-        whole = pull(
-            tuple(torch.zeros_like(made) if one is None else one for made, one in zip(flat, found, strict=True))
-        )
+    with torch.autocast(regions.device.type, enabled=False), _graphs():
+        leaves = [value.detach().requires_grad_() for value in (regions, words, *head)]
+        with torch.enable_grad():
+            asked, _ = problem_of(leaves[0], leaves[1], lengths, leaves[2:], last)
+            operands = prepare(asked.regions, asked.words, asked.head)
+        found = given.select(GRADIENT, backend)(given, prepare(regions, words, given.head), upstream, rows, captions)
+        flat = (*operands[:4], *operands.shared)
+        kept = [(made, one) for made, one in zip(flat, found, strict=True) if one is not None and made.requires_grad]
+        made, outer = zip(*kept, strict=True)
+        whole = torch.autograd.grad(made, leaves, outer, materialize_grads=True)
     return _apart(whole)
 
 
 def _apart(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Tensors of which no two share memory, as an op must return them."""
+    """Whole tensors of which no two share memory, as an op must return them."""
     seen: set[int] = set()
     kept = []
     for one in tensors:
-        storage = one.untyped_storage().data_ptr()
-        kept.append(one.clone() if storage in seen else one)
-        seen.add(storage)
+        storage = one.untyped_storage()
+        whole = one.is_contiguous() and storage.nbytes() == one.nbytes and storage.data_ptr() not in seen
+        kept.append(one if whole else one.clone(memory_format=torch.contiguous_format))
+        seen.add(storage.data_ptr())
     return kept
 
 
@@ -114,8 +130,8 @@ def hardest_of_head_op(
     *last: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores (B, B) of positives and of the hardest negatives of active hinges, -inf at others, and the pairs among them
-    that have a gradient: images rows[p] with captions captions[p]. Under bf16 these are scored again exactly."""
-    given, backend = problem_of(regions, words, lengths, head, last, "hardest_triplet_of_head")
+    that have a gradient: images rows[p] with captions captions[p]."""
+    given, _ = problem_of(regions, words, lengths, head, last, "hardest_triplet_of_head")
     S = cross_attention_op(regions, words, lengths, head, *last)[0]
     row, column, row_index, column_index = triplet_from_scores_op(S, margin, margin_mode, "hardest", groups, "")
     # A screened hinge of 0 may be a little above: its pair is scored again all the same.
@@ -128,12 +144,7 @@ def hardest_of_head_op(
     chosen.diagonal().logical_or_(by_row | by_column)
     rows, captions = chosen.nonzero(as_tuple=True)
     # Hinges that are 0 still need their pairs' own scores.
-    scores = S.masked_fill(~chosen.fill_diagonal_(True), -torch.inf)
-    if screened:
-        exact = given._replace(precision="exact")
-        with torch.autocast(regions.device.type, enabled=False):
-            scores = exact.select(PAIRS, backend)(exact, scores, rows, captions)
-    return scores, rows.clone(), captions.clone()
+    return S.masked_fill(~chosen.fill_diagonal_(True), -torch.inf), rows.clone(), captions.clone()
 
 
 @hardest_of_head_op.register_fake
@@ -143,6 +154,37 @@ def _(
     pairs = torch.library.get_ctx().new_dynamic_size()
     rows = lengths.new_empty(pairs, dtype=torch.int64)
     return regions.new_empty(len(regions), len(words)), rows, torch.empty_like(rows)
+
+
+@torch.library.custom_op(
+    "pcsr_fast::pairs_of_head",
+    mutates_args=(),
+    schema=f"({FIRST}, Tensor scores, Tensor rows, Tensor captions, {LAST}) -> Tensor",
+)
+def pairs_of_head_op(
+    regions: Tensor,
+    words: Tensor,
+    lengths: Tensor,
+    head: Sequence[Tensor],
+    scores: Tensor,
+    rows: Tensor,
+    captions: Tensor,
+    *last: Any,
+) -> Tensor:
+    """`scores` (B, C), differentiable at the pairs of images rows[p] and captions captions[p] alone; scored under bf16,
+    these are scored again exactly."""
+    given, backend = problem_of(regions, words, lengths, head, last)
+    if given.precision != "bf16":
+        return scores.clone()
+    exact = given._replace(precision="exact")
+    with torch.autocast(regions.device.type, enabled=False):
+        found: Tensor = exact.select(PAIRS, backend)(exact, scores, rows, captions)
+    return found
+
+
+@pairs_of_head_op.register_fake
+def _(regions: Tensor, words: Tensor, lengths: Tensor, head: Sequence[Tensor], scores: Tensor, *_: Any) -> Tensor:
+    return torch.empty_like(scores)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -157,13 +199,12 @@ def _backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Any, ...]:
     return found[0], found[1], None, found[2:], None, None, None, None, None
 
 
-def _setup_context_of_hardest(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    regions, words, lengths, head, _, _, _, *ctx.last = inputs
-    ctx.save_for_backward(*output[1:], regions, words, lengths, *head)
-    ctx.mark_non_differentiable(*output[1:])
+def _setup_context_of_pairs(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    regions, words, lengths, head, _, rows, captions, *ctx.last = inputs
+    ctx.save_for_backward(rows, captions, regions, words, lengths, *head)
 
 
-def _backward_of_hardest(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Any, ...]:
+def _backward_of_pairs(ctx: Any, upstream: Tensor) -> tuple[Any, ...]:
     rows, captions, regions, words, lengths, *head = ctx.saved_tensors
     kind, sharpness, _, *more = ctx.last
     found = gradient_op(upstream, regions, words, lengths, head, rows, captions, kind, sharpness, "exact", *more)
@@ -171,4 +212,4 @@ def _backward_of_hardest(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Any, ...]
 
 
 cross_attention_op.register_autograd(_backward, setup_context=_setup_context)
-hardest_of_head_op.register_autograd(_backward_of_hardest, setup_context=_setup_context_of_hardest)
+pairs_of_head_op.register_autograd(_backward_of_pairs, setup_context=_setup_context_of_pairs)

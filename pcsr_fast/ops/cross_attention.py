@@ -63,7 +63,9 @@ def cross_attention_similarity(
         lengths: (C,) integers from 1 to L.
         head: `ScanParameters`, `SgrParameters` or `SafParameters` (`pcsr_fast.reference`): weights, and the global vectors
             of images (B, d) and captions (C, d). SAF without given statistics normalises by each caption's own pairs.
-        precision: exact (and auto): float32, float64 for such inputs; bf16: matrix products of bfloat16 numbers.
+        precision: exact: float32, float64 for such inputs. auto: the same, by a backend's quickest products that are as
+            good. bf16: matrix products of bfloat16 numbers: "torch" by autocast, slowly where the machine has none;
+            "cpu" where it has them (AMX, AVX512-BF16), else float32; "reference" rounds regions and words alone.
         chunk: (image, caption, word) triples worked on at a time, None for what fits into a cache; the result does not
             depend on it but for rounding.
         backend: see `pcsr_fast.backends`. The gradient is the batched form's, but for "reference".

@@ -99,6 +99,9 @@ def gradient_by_blocks(
     sums = [torch.zeros_like(value) for value in (regions, words, images, captions, *shared)]
     totals = Operands(sums[0], sums[1], sums[2], sums[3], tuple(sums[4:]))
     for block in blocks:
-        scores, pull = torch.func.vjp(lambda *parts: evaluate(*parts)[0], *block.cut(operands), *shared)[:2]
-        block.add(totals, pull(upstream[block.rows, block.captions].view_as(scores)))
+        leaves = [value.detach().requires_grad_() for value in (*block.cut(operands), *shared)]
+        with torch.enable_grad():
+            scores = evaluate(*leaves)[0]
+        given = upstream[block.rows, block.captions].view_as(scores)
+        block.add(totals, torch.autograd.grad(scores, leaves, given, materialize_grads=True))
     return sums

@@ -1,20 +1,25 @@
-"""The hardest-negative loss of a cross-attention head with a graph for the pairs that have a gradient alone (KERNELS 1, K4)."""
+"""What needs few scores of a cross-attention head, with a graph for the pairs that have a gradient alone (KERNELS 1, K4)."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from pcsr_fast import backends
 from pcsr_fast.ops import _checks
 from pcsr_fast.ops._cross_attention_backends import SIMILARITY, flat_arguments
-from pcsr_fast.ops._cross_attention_op import hardest_of_head_op
+from pcsr_fast.ops._cross_attention_op import cross_attention_op, hardest_of_head_op, pairs_of_head_op
 from pcsr_fast.ops.cross_attention import problem, scores_and_statistics
-from pcsr_fast.ops.cross_attention_checks import PRECISIONS
+from pcsr_fast.ops.cross_attention_checks import PRECISIONS, check_word_counts
 from pcsr_fast.ops.cross_attention_forms import uses_batch_statistics
 from pcsr_fast.ops.triplet import triplet_loss_from_scores
 from pcsr_fast.reference.cross_attention import HeadParameters
 
-OP = "hardest_triplet_of_head"
+OP, BEST = "hardest_triplet_of_head", "best_captions_of_head"
+
+
+def _needs_all_pairs(head: HeadParameters, backend: str | None) -> bool:
+    return uses_batch_statistics(head) or backends.requested_backend(backend) == "reference"
 
 
 def hardest_triplet_of_head(
@@ -57,9 +62,41 @@ def hardest_triplet_of_head(
     m = _checks.margin_tensor(OP, margin, margin_mode, regions[:, 0])
     if groups is not None:
         _checks.check_integers(OP, "groups", groups, len(regions), regions)
-    if uses_batch_statistics(head) or backends.requested_backend(backend) == "reference":
+    if _needs_all_pairs(head, backend):
         S = scores_and_statistics(SIMILARITY, given._replace(precision="auto"), backend)[0]
     else:
         first, last = flat_arguments(given, backend)
-        S = hardest_of_head_op(*first, m, margin_mode, groups, *last)[0]
+        with torch.no_grad():
+            pairs = hardest_of_head_op(*first, m, margin_mode, groups, *last)
+        S = pairs_of_head_op(*first, *pairs, *last)
     return triplet_loss_from_scores(S, margin=m, margin_mode=margin_mode, groups=groups, reduction=reduction)
+
+
+def best_captions_of_head(
+    head: HeadParameters,
+    regions: Tensor,
+    words: Tensor,
+    lengths: Tensor,
+    *,
+    screen: str | None = None,
+    chunk: int | None = None,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The caption (B,) int64 that each of B images scores highest, lowest among equals, and that score (B,).
+
+    All B x C pairs are scored without a graph, the B chosen ones again with one; SAF in training as for
+    `hardest_triplet_of_head`, like `screen`. Arguments, dtypes and errors are those of `cross_attention_similarity`.
+    """
+    _checks.check_choice(BEST, "screen", screen or "exact", PRECISIONS)
+    given = problem(BEST, regions, words, lengths, head, screen or "auto", chunk)
+    check_word_counts(BEST, lengths, words)
+    if _needs_all_pairs(head, backend):
+        S = scores_and_statistics(SIMILARITY, given._replace(precision="auto"), backend)[0]
+        index = S.argmax(1)
+    else:
+        first, last = flat_arguments(given, backend)
+        with torch.no_grad():
+            S = cross_attention_op(*first, *last)[0]
+        index = S.argmax(1)
+        S = pairs_of_head_op(*first, S, torch.arange(len(S), device=S.device), index, *last)
+    return index, S.gather(1, index[:, None]).squeeze(1)

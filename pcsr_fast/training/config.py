@@ -31,9 +31,10 @@ class TrainConfig:
         patience: stop when the validation rSum has not risen for this many epochs; 0 never stops early.
         checkpoint_steps: also save after this many optimiser iterations inside an epoch; 0 saves after epochs only.
         device: `auto`, `cpu` or `cuda`.
-        precision: `fp32`, or `bf16` for autocast.
+        precision: `fp32`, or `bf16` for autocast. Similarity heads then score with products of bfloat16 numbers, and
+            choose hardest negatives and replacing captions so; losses and gradients of the chosen are float32's.
         threads: CPU threads; 0 leaves torch's choice.
-        eval_batch_size: items a batch when whole sets are encoded.
+        eval_batch_size: items a batch when whole sets are encoded; heads that score pair by pair take 128 at most.
         tensorboard: whether curves are written for TensorBoard.
     """
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.numpy import save_file
 from torch import Tensor
 
@@ -16,7 +15,8 @@ from pcsr_fast.data.pairs import PairSet
 from pcsr_fast.files import atomic_write, write_json
 from pcsr_fast.methods.base import AMBIGUOUS, CLEAN, PART_NAMES, REFINABLE, FloatArray, IdArray, NetSplit
 from pcsr_fast.methods.replacement import best_clean_captions
-from pcsr_fast.training.passes import encode_images, encode_texts
+from pcsr_fast.ops.scores import mean_scores, score_matrix_of
+from pcsr_fast.training.passes import head_scores
 from pcsr_fast.training.trainer import Trainer
 
 _SHOWN = 24
@@ -51,15 +51,7 @@ class Findings:
 def find(trainer: Trainer) -> tuple[Findings, list[NetSplit]]:
     """Split all pairs once more with the nets as they are, and look for better captions for the suspects."""
     config = trainer.config
-    statistics = [
-        trainer.split_pass(
-            net.model,
-            trainer.split_orders(config.train.epochs, index),
-            predictions=trainer.method.needs_predictions,
-            embeddings=net.model.head is None,
-        )
-        for index, net in enumerate(trainer.nets)
-    ]
+    statistics = trainer.split_statistics(config.train.epochs, embeddings=True)
     _, splits = trainer.method.partition(statistics, config.train.epochs)
     zeros = np.zeros(len(trainer.held), dtype=np.float32)
     p_clean = np.mean([one.posterior for one in splits], axis=0).astype(np.float32)
@@ -82,7 +74,7 @@ def find(trainer: Trainer) -> tuple[Findings, list[NetSplit]]:
         else:
             # A cross-attention head scores pair by pair: only the pairs that the report shows are worth it.
             rows = suspects[:_SHOWN]
-            best = _scores(trainer, rows, clean).max(1)
+            best = _scores(trainer, trainer.held[rows], clean).max(1)
             findings.replacement[rows] = clean[best.indices.numpy()]
             findings.replacement_similarity[rows] = best.values.numpy()
     return findings, splits
@@ -105,19 +97,16 @@ def _joined(statistics: list[Any]) -> Any:
     return first
 
 
-@torch.no_grad()
-def _scores(trainer: Trainer, rows: IdArray, candidates: IdArray) -> Tensor:
-    """Mean similarity (rows, candidates) of held pictures with candidate captions."""
-    size, pairs, device = trainer.config.train.eval_batch_size, trainer.dataset.train, trainer.device
-    total = torch.zeros(len(rows), len(candidates))
-    for net in trainer.nets:
-        net.model.eval()
-        images = encode_images(net.model, pairs, trainer.held[rows], size, device)
-        for start in range(0, len(candidates), size):
-            ids = candidates[start : start + size]
-            texts = encode_texts(net.model, pairs, ids, size, device)
-            total[:, start : start + size] += net.model.similarity(images, texts).float().cpu() / len(trainer.nets)
-    return total
+def _scores(trainer: Trainer, rows: IdArray, captions: IdArray) -> Tensor:
+    """Mean similarity (rows, captions) of the nets, of training pictures with training captions."""
+    size, device, report = trainer.config.train.eval_batch_size, trainer.device, trainer.observer.passed
+    found = []
+    for index, net in enumerate(trainer.nets):
+        trainer.observer.activity(f"better captions, net {index}")
+        with trainer.precision():
+            pairs = trainer.dataset.train
+            found.append(head_scores(net.model, pairs, rows, captions, size=size, device=device, report=report))
+    return score_matrix_of(mean_scores(found))
 
 
 def write_findings(folder: Path, findings: Findings, pairs: PairSet, held: IdArray) -> None:

@@ -1,12 +1,22 @@
-"""Who watches a run: progress bar with loss, rSum and time left; a line an epoch; TensorBoard."""
+"""Who watches a run: progress bars with loss, rSum and time left; a line an epoch; TensorBoard."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from pcsr_fast.errors import UserError
 
@@ -16,6 +26,9 @@ class Observer:
 
     def activity(self, text: str) -> None:
         """A pass without steps begins."""
+
+    def passed(self, done: int, total: int) -> None:
+        """`done` of the `total` pairs of that pass are behind."""
 
     def begin_net(self, stage: str, epoch: int, net: int, step: int, total: int) -> None:
         """`total` iterations of one net begin, at `step`."""
@@ -30,22 +43,19 @@ class Observer:
         """The run ends or stops."""
 
 
-class ProgressBar(Observer):
-    """A live bar for the whole run and one printed line an epoch.
+class PassBar(Observer):
+    """A live bar for the pass under way, with the time left; on no terminal, a line every SILENCE seconds on stderr.
 
     Args:
         console: where to print.
-        epochs: epochs of the whole run, warm-up included.
-        done: epochs behind, when a run is resumed.
-        nets: nets an epoch.
+        clock: seconds since any moment.
     """
 
-    def __init__(self, console: Console, epochs: int, done: int, nets: int) -> None:
+    SILENCE = 30.0
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
-        self.nets = nets
-        self.rsum = 0.0
-        self.share = 0.0
-        self.total = 1
+        self.clock = clock
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -55,13 +65,70 @@ class ProgressBar(Observer):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_interactive and not console.is_jupyter,
         )
-        self.task = self.bar.add_task("training", total=epochs, completed=done, status="")
-        self.base = float(done)
+        self.text, self.begun, self.spoken = "", clock(), clock()
+        self.part: TaskID | None = None
         self.bar.start()
 
     def activity(self, text: str) -> None:
+        """A new bar, which shows when the pass first says how far it is."""
+        self._end_pass()
+        self.text = text
+        self.begun = self.spoken = self.clock()
+
+    def passed(self, done: int, total: int) -> None:
+        """Advance, and take a full bar off."""
+        if self.part is None:
+            self.part = self.bar.add_task(self.text, total=total, status="pairs")
+        self.bar.update(self.part, completed=done, total=total)
+        if self.bar.disable:
+            self._say(done, total)
+        if done == total:
+            self._end_pass()
+
+    def _say(self, done: int, total: int) -> None:
+        now = self.clock()
+        if now - self.spoken >= self.SILENCE and done:
+            seconds = now - self.begun
+            left = seconds * (total - done) / done
+            text = f"{self.text}: {100 * done // total} % of {total} pairs after {seconds:.0f} s, {left:.0f} s left"
+            Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+            self.spoken = now
+
+    def _end_pass(self) -> None:
+        if self.part is not None:
+            self.bar.remove_task(self.part)
+            self.part = None
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if not self.bar.disable:
+            self.bar.stop()
+
+
+class ProgressBar(PassBar):
+    """A live bar for the whole run, another for the pass under way, and one printed line an epoch.
+
+    Args:
+        console: where to print.
+        epochs: epochs of the whole run, warm-up included.
+        done: epochs behind, when a run is resumed.
+        nets: nets an epoch.
+    """
+
+    def __init__(self, console: Console, epochs: int, done: int, nets: int) -> None:
+        super().__init__(console)
+        self.nets = nets
+        self.rsum = 0.0
+        self.share = 0.0
+        self.total = 1
+        self.task = self.bar.add_task("training", total=epochs, completed=done, status="")
+        self.base = float(done)
+
+    def activity(self, text: str) -> None:
         """Name it on the bar."""
+        super().activity(text)
         self.bar.update(self.task, description=text)
 
     def begin_net(self, stage: str, epoch: int, net: int, step: int, total: int) -> None:
@@ -84,10 +151,6 @@ class ProgressBar(Observer):
         self.rsum = line["dev"]["ensemble"]["rsum"]
         self.bar.update(self.task, completed=self.base)
         self.console.print(_epoch_text(line, best), highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        self.bar.stop()
 
 
 def _epoch_text(line: dict[str, Any], best: dict[str, Any]) -> str:
@@ -143,6 +206,11 @@ class Several(Observer):
         """Pass on."""
         for one in self.observers:
             one.activity(text)
+
+    def passed(self, done: int, total: int) -> None:
+        """Pass on."""
+        for one in self.observers:
+            one.passed(done, total)
 
     def begin_net(self, stage: str, epoch: int, net: int, step: int, total: int) -> None:
         """Pass on."""

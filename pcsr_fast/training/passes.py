@@ -1,8 +1,12 @@
-"""Passes over whole sets in evaluation mode: encodings, per-sample losses, score matrices."""
+"""Passes over whole sets in evaluation mode: encodings, per-sample losses, score matrices.
+
+Of a head that keeps regions and words, a set's encodings are gigabytes: no more than MOST_BYTES of them are held at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,11 +14,22 @@ from torch import Tensor
 
 from pcsr_fast.data.pairs import PairSet
 from pcsr_fast.methods.base import Encoded, FloatArray, IdArray, SplitStatistics
-from pcsr_fast.methods.losses import scores_of
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops.scores import Product, Scores, triplet_loss_of
 from pcsr_fast.training.batches import padded
+
+# Half for encodings that are kept, half for the work on a block of them.
+MOST_BYTES = 2**30
+# Pictures and captions that a head scores in one go.
+BLOCK = 128
+
+# Hears (done, total) of a pass, in pairs.
+Report = Callable[[int, int], None]
+
+
+def unheard(done: int, total: int) -> None:
+    """Nobody wants to know."""
 
 
 def _spans(count: int, size: int) -> Iterator[slice]:
@@ -47,6 +62,9 @@ def encode_texts(model: RetrievalModel, pairs: PairSet, ids: IdArray, size: int,
 class SplitPass:
     """Looks at all training pairs with one net (METHODS 2.3 step 1).
 
+    Pictures and captions are encoded once where a head pools them or all of them fit into memory (MOST_BYTES); else each
+    batch encodes its own: captions once an order, pictures once a batch that they are in.
+
     Args:
         pairs: the train split.
         held: (N,) rows of the pictures the captions hold.
@@ -67,15 +85,25 @@ class SplitPass:
 
     @torch.no_grad()
     def __call__(
-        self, model: RetrievalModel, orders: list[IdArray], *, predictions: bool, embeddings: bool
+        self,
+        model: RetrievalModel,
+        orders: list[IdArray],
+        *,
+        predictions: bool,
+        embeddings: bool,
+        report: Report = unheard,
     ) -> SplitStatistics:
-        """Statistics of all pairs; losses are means over the passes, one an order of `orders`."""
+        """Statistics of all pairs; losses are means over the passes, one an order of `orders`.
+
+        `embeddings` are collected of models that pool, `report` hears of every batch.
+        """
         model.eval()
-        whole = self._encode_whole(model) if model.head is None else None
+        whole = self._encode_whole(model) if self._fits(model) else None
         count = len(self.held)
         losses = np.zeros(count, dtype=np.float64)
         image_p: FloatArray | None = None
         text_p: FloatArray | None = None
+        done, total = 0, sum(map(len, orders))
         for number, order in enumerate(orders):
             for ids in np.array_split(order, self._blocks(len(order))):
                 encoded = self._encoded(model, ids, whole)
@@ -87,8 +115,10 @@ class SplitPass:
                         image_p = np.zeros((count, p.shape[1]), dtype=np.float32)
                         text_p = np.zeros_like(image_p)
                     image_p[ids], text_p[ids] = p, q
+                done += len(ids)
+                report(done, total)
         statistics = SplitStatistics((losses / len(orders)).astype(np.float32), image_p, text_p)
-        if embeddings and whole is not None:
+        if embeddings and model.head is None and whole is not None:
             statistics.image_embeddings = whole.images.float().cpu().numpy()
             statistics.text_embeddings = whole.texts.values.float().cpu().numpy()
         return statistics
@@ -97,6 +127,13 @@ class SplitPass:
         """Nearly equal blocks: the mean divides by the block, so pairs of a short last one would look clean."""
         blocks = -(-count // self.size)
         return blocks if count // blocks >= 2 else max(1, count // 2)
+
+    def _fits(self, model: RetrievalModel) -> bool:
+        if model.head is None:
+            return True
+        one = encode_images(model, self.pairs, np.zeros(1, dtype=np.int64), 1, self.device)
+        vectors = self.pairs.num_images * one.shape[1] + len(self.held) * max(map(len, self.pairs.tokens))
+        return vectors * one.shape[2] * one.element_size() <= MOST_BYTES // 2
 
     def _encode_whole(self, model: RetrievalModel) -> Encoded:
         rows = np.arange(self.pairs.num_images, dtype=np.int64)
@@ -108,35 +145,92 @@ class SplitPass:
         if whole is not None:
             index = torch.from_numpy(ids).to(self.device)
             images = torch.from_numpy(self.held[ids]).to(self.device)
-            return Encoded(whole.images[images], whole.texts.select(index))
+            texts = whole.texts.select(index)
+            if model.head is not None:
+                # Padded as a batch of its own would be: a classifier may read the padding.
+                texts = TextFeatures(texts.values[:, : int(texts.lengths.max())], texts.lengths)
+            return Encoded(whole.images[images], texts)
         images = encode_images(model, self.pairs, self.held[ids], self.size, self.device)
         return Encoded(images, encode_texts(model, self.pairs, ids, self.size, self.device))
 
     def _losses(self, model: RetrievalModel, encoded: Encoded, ids: IdArray) -> FloatArray:
-        S = scores_of(model, encoded.images, encoded.texts)
+        S = model.scores(encoded.images, encoded.texts)
         groups = torch.from_numpy(self.held[ids]).to(self.device) if self.mask_images else None
         values = triplet_loss_of(S, margin=self.margin, negatives="mean", groups=groups, reduction="none")
         result: FloatArray = values.float().cpu().numpy()
         return result
 
 
+class _Block(NamedTuple):
+    """Encoded captions and their positions (k,)."""
+
+    positions: IdArray
+    texts: TextFeatures
+
+
+def _text_shards(
+    model: RetrievalModel, pairs: PairSet, ids: IdArray, size: int, device: torch.device
+) -> Iterator[list[_Block]]:
+    """All captions in blocks of `size`, as many at a time as memory is set aside for; short ones first, as padding costs."""
+    by_length = np.argsort([len(pairs.tokens[i]) for i in ids], kind="stable")
+    shard: list[_Block] = []
+    held = 0
+    for span in _spans(len(ids), size):
+        block = _Block(by_length[span], encode_texts(model, pairs, ids[by_length[span]], size, device))
+        held += block.texts.values.nbytes
+        if shard and held > MOST_BYTES // 2:
+            yield shard
+            shard, held = [], block.texts.values.nbytes
+        shard.append(block)
+    yield shard
+
+
 @torch.no_grad()
-def split_scores(model: RetrievalModel, pairs: PairSet, size: int, device: torch.device) -> Scores:
+def head_scores(
+    model: RetrievalModel,
+    pairs: PairSet,
+    rows: IdArray,
+    ids: IdArray,
+    *,
+    size: int,
+    device: torch.device,
+    report: Report = unheard,
+) -> Tensor:
+    """Similarity (k, m) of the pictures `rows` with the captions `ids` by a cross-attention head, float32 on the CPU.
+
+    A block of at most `size` pictures meets a block of captions at a time. Captions are encoded once, pictures once for
+    every shard of captions that memory holds (MOST_BYTES; about 10,000 captions of 12 words of 1024 numbers).
+    `report` hears of every block.
+    """
+    model.eval()
+    size = min(size, BLOCK)
+    scores = torch.empty(len(rows), len(ids))
+    done = 0
+    for shard in _text_shards(model, pairs, ids, size, device):
+        for span in _spans(len(rows), size):
+            images = encode_images(model, pairs, rows[span], size, device)
+            for positions, texts in shard:
+                found = model.similarity(images, texts)
+                scores[span, torch.from_numpy(positions)] = found.float().cpu()
+                done += found.numel()
+                report(done, scores.numel())
+        del shard  # before the next is encoded
+    return scores
+
+
+@torch.no_grad()
+def split_scores(
+    model: RetrievalModel, pairs: PairSet, size: int, device: torch.device, report: Report = unheard
+) -> Scores:
     """Similarity of every picture with every caption of a split, float32 on the CPU; of products, the embeddings.
 
-    Pictures go in shards of `size`, captions too, so that cross-attention heads never see more than size^2 pairs at once.
+    `size` items are encoded at a time. Memory of cross-attention heads: the scores and what `head_scores` says.
     """
     model.eval()
     rows = np.arange(pairs.num_images, dtype=np.int64)
     ids = np.arange(pairs.num_captions, dtype=np.int64)
+    if model.head is not None:
+        return head_scores(model, pairs, rows, ids, size=size, device=device, report=report)
+    images = encode_images(model, pairs, rows, size, device)
     texts = encode_texts(model, pairs, ids, size, device)
-    if model.head is None:
-        images = encode_images(model, pairs, rows, size, device)
-        return Product(images.float().cpu(), texts.values.float().cpu())
-    scores = torch.empty(len(rows), len(ids))
-    for image_span in _spans(len(rows), size):
-        images = encode_images(model, pairs, rows[image_span], size, device)
-        for text_span in _spans(len(ids), size):
-            index = torch.arange(text_span.start, text_span.stop, device=device)
-            scores[image_span, text_span] = model.similarity(images, texts.select(index)).float().cpu()
-    return scores
+    return Product(images.float().cpu(), texts.values.float().cpu())

@@ -17,7 +17,7 @@ from pcsr_fast.errors import CheckpointError, ConfigError, UserError
 from pcsr_fast.evaluation.metrics import evaluate_scores
 from pcsr_fast.files import write_text
 from pcsr_fast.methods import create_method
-from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, Step, Visited, whole_partition
+from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, SplitStatistics, Step, Visited, whole_partition
 from pcsr_fast.models.retrieval import head_of_net, seeded_model
 from pcsr_fast.ops.scores import Scores
 from pcsr_fast.training.batches import BatchSource, num_batches, shuffled, stream_seed
@@ -129,25 +129,29 @@ class Trainer:
     def _split(self) -> None:
         """Look at all pairs with every net, then decide what each net is trained on."""
         position = self.progress.position
-        statistics = []
-        for index, net in enumerate(self.nets):
-            orders = self.split_orders(position.epoch, index)
-            self.observer.activity(f"split pass, net {index}")
-            with self._precision():
-                statistics.append(
-                    self.split_pass(
-                        net.model,
-                        orders,
-                        predictions=self.method.needs_predictions,
-                        embeddings=self.method.needs_embeddings,
-                    )
-                )
+        statistics = self.split_statistics(position.epoch, embeddings=self.method.needs_embeddings)
         self.partitions, own = self.method.partition(statistics, position.epoch)
         truth = self.dataset.train.image_of_caption
         self.progress.split = [
             split_summary(one, partition, self.held, truth)
             for one, partition in zip(own, reversed(self.partitions), strict=True)
         ]
+
+    def split_statistics(self, epoch: int, *, embeddings: bool) -> list[SplitStatistics]:
+        """What each net says about all pairs."""
+        statistics = []
+        for index, net in enumerate(self.nets):
+            self.observer.activity(f"split pass, net {index}")
+            with self.precision():
+                found = self.split_pass(
+                    net.model,
+                    self.split_orders(epoch, index),
+                    predictions=self.method.needs_predictions,
+                    embeddings=embeddings,
+                    report=self.observer.passed,
+                )
+            statistics.append(found)
+        return statistics
 
     def split_orders(self, epoch: int, net: int) -> list[IdArray]:
         """Orders of all pairs in which a net looks at them; the batches they fall into are each other's negatives."""
@@ -193,7 +197,7 @@ class Trainer:
             batch = self.source.nth(partition, step.subset, ids[step.subset], position.step, *name)
             if batch is None:
                 continue
-            with self._precision():
+            with self.precision():
                 losses = step.loss(net.model, batch, visited)
             if losses is None:
                 continue
@@ -236,13 +240,13 @@ class Trainer:
         drops = position.epoch // train.lr_update if position.stage == "train" else 0
         return float(train.lr * train.lr_decay**drops)
 
-    def _precision(self) -> torch.autocast:
+    def precision(self) -> torch.autocast:
+        """Autocast as the configuration wants it."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.train.precision == "bf16")
 
     def _end_epoch(self) -> None:
         progress, train = self.progress, self.config.train
         position = progress.position
-        self.observer.activity("validation")
         dev = self.evaluate(self.dataset.dev)
         self._tick()
         line = epoch_line(progress, self.rate(), dev)
@@ -277,9 +281,11 @@ class Trainer:
 
     def scores(self, pairs: PairSet) -> Iterator[Scores]:
         """Scores of each net, pictures by captions."""
-        for net in self.nets:
-            with self._precision():
-                yield split_scores(net.model, pairs, self.config.train.eval_batch_size, self.device)
+        size, report = self.config.train.eval_batch_size, self.observer.passed
+        for index, net in enumerate(self.nets):
+            self.observer.activity(f"{pairs.name} scores, net {index}")
+            with self.precision():
+                yield split_scores(net.model, pairs, size, self.device, report)
 
     def _tick(self) -> None:
         now = time.perf_counter()

@@ -139,7 +139,9 @@ CASES = {
     "text for a number": line("--train.lr fast", "train.lr: got 'fast', expected float"),
     "NaN for a number": line("--train.lr nan", "train.lr: got 'nan', expected float"),
     "text for a switch": line("--head.enabled maybe", "head.enabled: got 'maybe', expected bool"),
-    "unknown choice": line("--model.head cnn", "model.head: got 'cnn', expected one of 'vse', 'sgr', 'saf', 'sgraf'"),
+    "unknown choice": line(
+        "--model.head cnn", "model.head: got 'cnn', expected one of 'vse', 'sgr', 'saf', 'sgraf', 'scan'"
+    ),
     "unknown method": line("--method ours", "method: got 'ours', expected one of 'pcsr', 'triplet'"),
     "unknown profile": line(
         "--profile ours", "profile: got 'ours', expected auto or one of plain, pcsr, pcsr_official"
@@ -195,6 +197,10 @@ CASES = {
     "queue without vectors": line(
         "--model.head saf --replace.by similarity", "a queue by similarity needs model.head vse"
     ),
+    "search with words": line(
+        "--model.head scan --replace.by similarity --replace.pool clean_set", "got model.head scan; expected vse"
+    ),
+    "queue of words": line("--model.head scan --replace.by similarity", "needs model.head vse, got scan"),
     "search by prediction": line("--replace.pool clean_set --replace.by prediction", "clean_set searches by embedding"),
     "untrained head": line("--apo.refinable.start_epoch 0 --head.train_in_warmup false", "through an untrained head"),
     "no GPU": line("--train.device cuda", "train.device: cuda, but torch sees no GPU; expected cpu or auto"),

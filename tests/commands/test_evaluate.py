@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from pcsr_fast.cli import main
+from pcsr_fast.training.observers import PassBar
 from pcsr_fast.training.trainer import BEST, LAST, Trainer
 from tests.training.tools import run
 
@@ -72,6 +74,36 @@ def test_a_run_that_was_moved_and_trained_on_a_gpu(here: Path) -> None:
     assert main(["evaluate", "elsewhere", "--device", "cpu", "--output", "m.json"]) == 0
     metrics = json.loads((here / "elsewhere" / "metrics.json").read_text())
     assert json.loads((here / "m.json").read_text()) == metrics["test"]
+
+
+@pytest.mark.parametrize("head", ["scan", "sgr", "sgraf"])
+def test_a_head_scores_pair_by_pair_and_says_how_far_it_is(
+    head: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stderr alone; here every block gets its line."""
+    sizes = "--model.embed_dim 8 --model.sim_dim 6 --warmup.epochs 0 --train.epochs 1 --train.eval_batch_size 7"
+    words = ("--model.head", head, "--method", "triplet", *sizes.split())
+    metrics = run(tiny, tmp_path / "run", *words)
+    capsys.readouterr()
+    outputs = []
+    for silence in (30.0, 0.0):
+        monkeypatch.setattr(PassBar, "SILENCE", silence)
+        assert main(["evaluate", str(tmp_path / "run"), "--output", str(tmp_path / "m.json")]) == 0
+        outputs.append(capsys.readouterr())
+    assert json.loads((tmp_path / "m.json").read_text()) == metrics["test"]
+    assert outputs[0].err == ""
+    assert outputs[0].out == outputs[1].out
+    assert "%" not in outputs[1].out
+    lines = outputs[1].err.splitlines()
+    blocks = 2 * 8  # 10 pictures and 50 captions by 7
+    for net in (0, 1):
+        mine = lines[net * blocks : (net + 1) * blocks]
+        shares = [
+            int(re.fullmatch(rf"test scores, net {net}: (\d+) % of 500 pairs after .* left", one)[1]) for one in mine
+        ]
+        assert shares == sorted(shares)
+        assert shares[-1] == 100
+    assert len(lines) == 2 * blocks
 
 
 def captions(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,14 @@ from pcsr_fast.models.retrieval import RetrievalModel, seeded_model
 
 @pytest.fixture(scope="session")
 def planted() -> Dataset:
-    """8 + 10 + 10 pictures, three captions each: 24 training pairs."""
-    return synthetic_dataset(8, captions_per_image=3, regions=4, dim=6, topics=6, seed=4)
+    """8 + 10 + 10 pictures, three captions of 3 to 8 words each: 24 training pairs."""
+    made = synthetic_dataset(8, captions_per_image=3, regions=4, dim=6, topics=6, seed=4)
+    splits = {name: getattr(made, name) for name in ("train", "dev", "test")}
+    ragged = {
+        name: replace(pairs, tokens=[words[: 3 + 5 * number % 6] for number, words in enumerate(pairs.tokens)])
+        for name, pairs in splits.items()
+    }
+    return replace(made, **ragged)
 
 
 @pytest.fixture(scope="session")

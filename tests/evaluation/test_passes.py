@@ -11,12 +11,13 @@ import torch
 from pcsr_fast.data.pairs import Dataset
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops.scores import score_matrix_of
+from pcsr_fast.training import passes
 from pcsr_fast.training.batches import padded
-from pcsr_fast.training.passes import SplitPass, encode_images, encode_texts, split_scores
+from pcsr_fast.training.passes import SplitPass, encode_images, encode_texts, head_scores, split_scores
 
 Build = Callable[..., RetrievalModel]
 CPU = torch.device("cpu")
-HEADS = pytest.mark.parametrize("kind", ["vse", "sgr"])
+HEADS = pytest.mark.parametrize("kind", ["vse", "scan", "sgr", "saf"])
 
 
 def make_pass(planted: Dataset, held: np.ndarray, size: int, *, mask: bool = True) -> SplitPass:
@@ -54,6 +55,24 @@ def test_losses_are_those_of_the_batches(build: Build, planted: Dataset, held: n
     np.testing.assert_allclose(found.losses, expected, atol=2e-6)
     assert found.losses.dtype == np.float32
     assert found.image_probabilities is found.text_probabilities is found.image_embeddings is None
+
+
+@HEADS
+@pytest.mark.parametrize("pool", ["interp_valid", "pad_batch_max"])
+def test_losses_do_not_show_what_was_kept(
+    build: Build, planted: Dataset, held: np.ndarray, kind: str, pool: str, monkeypatch: pytest.MonkeyPatch
+):
+    """All encodings held, or those of a batch alone."""
+    model, order = build(kind, pool), np.random.default_rng(0).permutation(24)
+    found = []
+    for most in (2**30, 0):
+        monkeypatch.setattr(passes, "MOST_BYTES", most)
+        look = make_pass(planted, held, 3)
+        found.append(look(model, [order], predictions=True, embeddings=True))
+        assert (look._fits(model)) == (most > 0 or kind == "vse")
+    for name in ("losses", "image_probabilities", "text_probabilities"):
+        np.testing.assert_allclose(getattr(found[0], name), getattr(found[1], name), atol=2e-6)
+    assert (found[0].image_embeddings is None) == (kind != "vse")
 
 
 @HEADS
@@ -104,17 +123,77 @@ def test_no_pair_is_judged_by_a_small_remainder(build: Build, planted: Dataset, 
 
 
 @HEADS
-def test_score_matrix_does_not_show_its_shards(build: Build, planted: Dataset, kind: str):
+def test_score_matrix_does_not_show_its_shards(
+    build: Build, planted: Dataset, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Blocks of any size, captions held all at once or a block at a time."""
     model = build(kind)
     whole = score_matrix_of(split_scores(model, planted.dev, 100, CPU))
     assert whole.shape == (10, 30)
-    for size in (1, 4, 7):
+    assert not whole.requires_grad
+    for size, most in ((1, 2**30), (4, 0), (7, 3000), (100, 0)):
+        monkeypatch.setattr(passes, "MOST_BYTES", most)
         scores = score_matrix_of(split_scores(model, planted.dev, size, CPU))
         torch.testing.assert_close(scores, whole, rtol=0, atol=1e-5)
     with torch.no_grad():
         image = model.encode_images(torch.from_numpy(planted.dev.regions.take(np.array([7]))))
         text = model.encode_texts(*padded([planted.dev.tokens[11]]))
         assert float(model.similarity(image, text)) == pytest.approx(float(whole[7, 11]), abs=1e-5)
+
+
+def test_chosen_pictures_and_captions_keep_their_places(build: Build, planted: Dataset):
+    model, rows, ids = build("sgr"), np.array([3, 0, 3]), np.array([29, 2, 14, 2])
+    whole = score_matrix_of(split_scores(model, planted.dev, 100, CPU))
+    chosen = head_scores(model, planted.dev, rows, ids, size=2, device=CPU)
+    torch.testing.assert_close(chosen, whole[rows][:, ids], rtol=0, atol=1e-5)
+    assert head_scores(model, planted.dev, rows, ids[:0], size=2, device=CPU).shape == (3, 0)
+
+
+@pytest.mark.parametrize("most", [0, 3000, 2**30])
+def test_every_caption_is_encoded_once_and_few_are_held(
+    build: Build, planted: Dataset, most: int, monkeypatch: pytest.MonkeyPatch
+):
+    model, seen, shards = build("scan"), [], []
+    encoded, sharded = passes.encode_texts, passes._text_shards
+
+    def witness(model, pairs, ids, *rest):
+        seen.extend(ids.tolist())
+        return encoded(model, pairs, ids, *rest)
+
+    def counted(*arguments):
+        for shard in sharded(*arguments):
+            shards.append(sum(block.texts.values.nbytes for block in shard))
+            yield shard
+
+    monkeypatch.setattr(passes, "encode_texts", witness)
+    monkeypatch.setattr(passes, "_text_shards", counted)
+    monkeypatch.setattr(passes, "MOST_BYTES", most)
+    split_scores(model, planted.dev, 4, CPU)
+    assert sorted(seen) == list(range(30))
+    assert len(shards) == {0: 8, 3000: len(shards), 2**30: 1}[most]
+    if most == 3000:
+        assert 1 < len(shards) < 8
+        assert max(shards) <= most // 2
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr", "saf"])
+def test_passes_report_pairs_up_to_the_last(
+    build: Build, planted: Dataset, held: np.ndarray, kind: str, capsys: pytest.CaptureFixture[str]
+):
+    model, heard = build(kind), []
+
+    def hear(done: int, total: int) -> None:
+        heard.append((done, total))
+
+    split_scores(model, planted.dev, 4, CPU, hear)
+    assert len(heard) == 3 * 8
+    assert [done for done, _ in heard] == sorted({done for done, _ in heard})
+    assert {total for _, total in heard} == {300}
+    assert heard[-1] == (300, 300)
+    heard.clear()
+    make_pass(planted, held, 8)(model, [np.arange(24)] * 2, predictions=False, embeddings=False, report=hear)
+    assert heard == [(8 * batch, 48) for batch in range(1, 7)]
+    assert capsys.readouterr() == ("", "")
 
 
 @HEADS

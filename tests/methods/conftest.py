@@ -78,7 +78,7 @@ class World:
         with torch.no_grad():
             for parameter in made.classifier.parameters():
                 parameter.mul_(3.0)
-            if made.head is not None:
+            if kind in ("sgr", "saf"):
                 made.head.output.weight.mul_(8.0)
         return made.train()
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcsr_fast import backends, reference
+from pcsr_fast import backends, native, reference
 from pcsr_fast.errors import BackendError
 from pcsr_fast.ops import cross_attention_similarity, filtration_similarity
 from pcsr_fast.ops._cross_attention_backends import flat_arguments
@@ -15,7 +15,7 @@ from pcsr_fast.ops.cross_attention import problem
 from pcsr_fast.ops.cross_attention_blocks import grid_blocks
 from pcsr_fast.ops.cross_attention_forms import prepare
 from pcsr_fast.reference.attention import l2norm
-from tests.ops.heads import KINDS, Heads, heads, make_head, mapped
+from tests.ops.cross_attentions import KINDS, Heads, heads, make_head, mapped
 from tests.ops.tools import assert_as_good, runnable
 
 EVERY = pytest.mark.parametrize("kind", KINDS)
@@ -53,7 +53,9 @@ def test_bfloat16_products_stay_near(kind: str):
     for backend in runnable("cross_attention_similarity", *made, precision="bf16"):
         scores = cross_attention_similarity(*made, precision="bf16", backend=backend)
         torch.testing.assert_close(scores.double(), truth(made), rtol=0, atol=0.1)
-        assert not torch.equal(scores, cross_attention_similarity(*made, backend=backend))
+        # The native core has such products where the machine has; elsewhere it keeps to float32.
+        rounds = backend != "cpu" or native.isa() in ("amx", "avx512_bf16")
+        assert torch.equal(scores, cross_attention_similarity(*made, precision="exact", backend=backend)) != rounds
 
 
 @pytest.mark.parametrize("kind", ["scan", "sgr", "saf"])
@@ -209,11 +211,9 @@ def test_opcheck(kind: str, precision: str):
     torch.library.opcheck(torch.ops.pcsr_fast.cross_attention.default, (*first, *last))
     pairs = (torch.tensor([0, 2]), torch.tensor([1, 0])) if kind != "saf_training" else (None, None)
     upstream = torch.randn(len(made.regions), len(made.words))
-    # The check of schemas cannot look into what torch.func.vjp works on.
-    checks = ("test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     with torch.no_grad():
         arguments = (upstream, *first, *pairs, *last)
-        torch.library.opcheck(torch.ops.pcsr_fast.cross_attention_gradient.default, arguments, test_utils=checks)
+        torch.library.opcheck(torch.ops.pcsr_fast.cross_attention_gradient.default, arguments)
 
 
 @EVERY

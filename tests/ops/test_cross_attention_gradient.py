@@ -15,8 +15,16 @@ from pcsr_fast.ops.cpu import cross_attention_pairs as native_pairs
 from pcsr_fast.ops.cpu.cross_attention_pairs import Pairs
 from pcsr_fast.ops.cross_attention import problem
 from pcsr_fast.ops.cross_attention_forms import prepare
-from tests.ops.cross_attentions import RAGGED, check_gradients, gradients, learnable, native_problems, weighed
-from tests.ops.heads import Heads, mapped
+from tests.ops.cross_attentions import (
+    RAGGED,
+    Heads,
+    check_gradients,
+    gradients,
+    learnable,
+    mapped,
+    native_problems,
+    weighed,
+)
 from tests.ops.tools import guarded_memory, threads
 
 BOTH = pytest.mark.parametrize("kind", ["sgr", "scan"])

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pcsr_fast import ops, reference
-from pcsr_fast.ops import hardest_triplet_of_head, sparse_head
+from pcsr_fast.ops import best_captions_of_head, cross_attention_similarity, hardest_triplet_of_head, sparse_head
 from pcsr_fast.ops._cross_attention_backends import flat_arguments
 from pcsr_fast.ops.cross_attention import problem
 from pcsr_fast.reference import ScanParameters
 from pcsr_fast.reference.hinge import MARGIN_MODES
-from tests.ops.heads import KINDS, Heads, heads, make_head
+from tests.ops.cross_attentions import KINDS, Heads, heads, make_head
 from tests.ops.tools import GROUPINGS, group_ids, runnable
 
 EVERY = pytest.mark.parametrize("kind", KINDS)
@@ -84,9 +84,8 @@ def test_losses_are_those_of_all_pairs_whatever_the_sizes(made: Heads, mode: str
 def chosen(made: Heads, margin: float, precision: str = "exact", backend: str = "") -> tuple[Tensor, Tensor, Tensor]:
     """Scores of what the loss reads, -inf elsewhere, and the pairs that have a gradient."""
     first, last = flat_arguments(problem("test", *made, precision), backend)
-    size = made.regions.new_tensor(margin)
-    scores, rows, captions = torch.ops.pcsr_fast.hardest_of_head(*first, size, "anchor", None, *last)
-    return scores, rows, captions
+    found = torch.ops.pcsr_fast.hardest_of_head(*first, made.regions.new_tensor(margin), "anchor", None, *last)
+    return torch.ops.pcsr_fast.pairs_of_head(*first, *found, *last), *found[1:]
 
 
 @pytest.mark.parametrize("kind", ["scan", "sgr"])
@@ -124,8 +123,11 @@ def test_three_pairs_a_sample_have_a_gradient_at_most(kind: str):
 def test_opcheck(kind: str, precision: str):
     made, _ = make_head(5, kind, **SIX).to(torch.float32).leaves()
     first, last = flat_arguments(problem("test", *made, precision), None)
-    arguments = (*first, torch.tensor(0.2), "anchor", None, *last)
-    torch.library.opcheck(torch.ops.pcsr_fast.hardest_of_head.default, arguments)
+    with torch.no_grad():
+        arguments = (*first, torch.tensor(0.2), "anchor", None, *last)
+        torch.library.opcheck(torch.ops.pcsr_fast.hardest_of_head.default, arguments)
+        pairs = torch.ops.pcsr_fast.hardest_of_head(*arguments)
+    torch.library.opcheck(torch.ops.pcsr_fast.pairs_of_head.default, (*first, *pairs, *last))
 
 
 @EVERY
@@ -197,6 +199,36 @@ def test_a_nan_is_not_hidden():
     made = make_head(10, "sgr", **SIX)
     made.regions[2] = torch.nan
     assert sparse(made).isnan()
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr"])
+def test_best_captions_are_scored_exactly_whatever_chose_them(kind: str):
+    made = make_head(14, kind, images=9, lengths=(3, 5, 2, 7, 5, 1)).to(torch.float32)
+    S = cross_attention_similarity(*made, precision="exact")
+    for screen in ("exact", "bf16"):
+        index, values = best_captions_of_head(made.head, *made[:3], screen=screen)
+        torch.testing.assert_close(values, S.gather(1, index[:, None])[:, 0], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(values, S.max(1).values, rtol=0, atol=1e-5 if screen == "exact" else 0.1)
+
+
+def test_best_captions_by_the_reference_alone(monkeypatch: pytest.MonkeyPatch):
+    made = make_head(15, "sgr")
+    expected = best_captions_of_head(made.head, *made[:3])
+    monkeypatch.setenv("PCSR_FAST_DISABLE", "1")
+    monkeypatch.setattr(sparse_head, "pairs_of_head_op", None)
+    index, values = best_captions_of_head(made.head, *made[:3])
+    assert index.tolist() == expected[0].tolist()
+    torch.testing.assert_close(values, expected[1], rtol=1e-10, atol=1e-12)
+
+
+def test_best_captions_of_bad_arguments():
+    made = make_head(16, "sgr")
+    with pytest.raises(
+        ValueError, match=r"best_captions_of_head: screen: got 'fp8', expected one of auto, exact, bf16"
+    ):
+        best_captions_of_head(made.head, *made[:3], screen="fp8")
+    with pytest.raises(ValueError, match=r"best_captions_of_head: lengths: got 9 at index 0, expected 1 to 4"):
+        best_captions_of_head(made.head, *made[:2], made.lengths + 6)
 
 
 V, T, N = make_head(11, "scan")[:3]

@@ -13,7 +13,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pcsr_fast.errors import UserError
-from pcsr_fast.training.observers import Observer, ProgressBar, Several, TensorBoard
+from pcsr_fast.training.observers import Observer, PassBar, ProgressBar, Several, TensorBoard
 from pcsr_fast.training.run import train
 from pcsr_fast.training.trainer import Interrupted, Trainer
 from tests.training.tools import configured, quiet, run
@@ -62,6 +62,41 @@ def test_the_bar_shows_stage_losses_and_the_last_rsum() -> None:
     assert share == pytest.approx(2 + (1 + 0.6) / 2)
 
 
+def test_a_pass_has_a_bar_of_its_own_that_goes_when_it_is_full() -> None:
+    console = Console(file=io.StringIO(), width=140, force_terminal=True, color_system=None)
+    bar = ProgressBar(console, epochs=4, done=1, nets=2)
+    bar.activity("dev scores, net 0")
+    assert len(bar.bar.tasks) == 1
+    shares = []
+    for done in (30, 60, 100):
+        bar.passed(done, 100)
+        shares += [task.percentage for task in bar.bar.tasks[1:]]
+        bar.bar.refresh()
+    assert shares == [30, 60]
+    assert len(bar.bar.tasks) == 1
+    bar.passed(5, 10)
+    bar.activity("dev scores, net 1")
+    assert len(bar.bar.tasks) == 1
+    bar.close()
+    assert "60/100 pairs" in " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+
+
+def test_a_long_pass_says_now_and_then_how_far_it_is_where_no_bar_can_be(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    bar = PassBar(quiet(), clock=lambda: now)
+    for text, moments in (("dev scores, net 0", (1, 29, 31, 40, 62, 80)), ("test scores, net 0", (81, 100))):
+        bar.activity(text)
+        for done, now in enumerate(moments, 1):  # noqa: B007
+            bar.passed(done, len(moments))
+    bar.close()
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "dev scores, net 0: 50 % of 6 pairs after 31 s, 31 s left",
+        "dev scores, net 0: 83 % of 6 pairs after 62 s, 12 s left",
+    ]
+
+
 def test_a_net_without_steps_does_not_stop_the_bar() -> None:
     bar = ProgressBar(quiet(), epochs=1, done=0, nets=1)
     bar.begin_net("train", 0, 0, step=0, total=0)
@@ -78,6 +113,9 @@ def test_several_tell_all_of_them_everything() -> None:
         def activity(self, text: str) -> None:
             heard.append((self.number, "activity"))
 
+        def passed(self, done: int, total: int) -> None:
+            heard.append((self.number, "passed"))
+
         def begin_net(self, stage: str, epoch: int, net: int, step: int, total: int) -> None:
             heard.append((self.number, "begin_net"))
 
@@ -92,11 +130,12 @@ def test_several_tell_all_of_them_everything() -> None:
 
     both = Several([Witness(1), Witness(2)])
     both.activity("x")
+    both.passed(1, 2)
     both.begin_net("train", 0, 0, 0, 1)
     both.step({})
     both.epoch({}, {})
     both.close()
-    names = ["activity", "begin_net", "step", "epoch", "close"]
+    names = ["activity", "passed", "begin_net", "step", "epoch", "close"]
     assert heard == [(number, name) for name in names for number in (1, 2)]
 
 
