@@ -30,6 +30,7 @@ from pcsr_fast.data.write import write_precomp
 from pcsr_fast.models import encoders
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.models.sgraf import SGRAFHead
+from pcsr_fast.ops import scores
 from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.run import train
 from pcsr_fast.training.trainer import Trainer
@@ -38,7 +39,14 @@ IMAGES, PART, CAPTIONS, FEATURES, REGIONS = 1000, 0.2, 5, 2048, 36
 # Twelve words a caption and the two that mark its ends.
 TOPICS_PER_IMAGE = 6
 CONFIG = "configs/flickr30k_pcsr.yaml"
-SCHEDULE = {"warmup.epochs": 0, "train.epochs": 1, "apo.refinable.start_epoch": 0, "apo.ambiguous.start_epoch": 0}
+# All three kinds of pairs from the first epoch on; nothing has trained the pseudo-classifier that would choose captions.
+SCHEDULE = {
+    "warmup.epochs": 0,
+    "train.epochs": 1,
+    "apo.refinable.start_epoch": 0,
+    "apo.ambiguous.start_epoch": 0,
+    "replace.by": "similarity",
+}
 # Runs by name: the share of the pictures, whether every op is the reference, the precision.
 RUNS: dict[str, tuple[float, bool, str]] = {
     "loop": (PART, True, "fp32"),
@@ -90,8 +98,9 @@ def watched() -> Phases:
     phases = Phases()
     for method in ("encode_images", "encode_texts"):
         phases.watch(RetrievalModel, method, "encoders, forward")
-    for method in ("forward", "hardest_triplet"):
-        phases.watch(SGRAFHead, method, "similarity head, forward")
+    phases.watch(SGRAFHead, "head_parameters", "self-attention, forward")
+    for name in ("cross_attention_similarity", "hardest_triplet_of_head", "best_captions_of_head"):
+        phases.watch(scores, name, "cross-attention, forward")
     phases.watch(torch.Tensor, "backward", "backward of both")
     phases.watch(torch.optim.Adam, "step", "optimiser")
     phases.watch(Trainer, "evaluate", "validation, but for encoders and head")

@@ -18,7 +18,8 @@ from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.scan import SCANHead
 from pcsr_fast.models.sgraf import SGRAFHead
 from pcsr_fast.ops import cross_attention_similarity, triplet_loss_from_scores
-from pcsr_fast.reference import HeadParameters, ScanParameters
+from pcsr_fast.ops.scores import HeadScores, triplet_loss_of
+from pcsr_fast.reference import ScanParameters
 
 TITLE = "Similarity heads (K4)"
 AXIS = "batch size B"
@@ -80,10 +81,12 @@ def inputs(kind: str, images: int, captions: int, size: Sizes, backward: bool) -
     return Inputs(regions, texts, head.train(backward))
 
 
-def hardest(given: Inputs, **options: Any) -> tuple[Tensor, ...]:
+def hardest(given: Inputs, *, backend: str, screen: str = "exact") -> tuple[Tensor, ...]:
     """The loss of B pairs and its gradients, dropout drawn anew from one seed."""
     torch.manual_seed(3)
-    loss = given.head.hardest_triplet(given.regions, given.texts, margin=0.2, **options)
+    scores = given.head.scores(given.regions, given.texts)
+    assert isinstance(scores, HeadScores)
+    loss = triplet_loss_of(scores._replace(precision=screen), margin=0.2, backend=backend)
     return loss.detach(), *torch.autograd.grad(loss, given.leaves())
 
 
@@ -98,11 +101,9 @@ def _dense(given: Inputs, precision: str = "exact") -> tuple[Tensor, ...]:
 
 def _scores(given: Inputs, **options: Any) -> Tensor:
     """(B, C) by one backend."""
-    regions, texts, head = given
-    parameters: HeadParameters = ScanParameters()
-    if isinstance(head, SGRAFHead):
-        parameters = head.head_parameters(regions, texts.values, texts.lengths)
-    return cross_attention_similarity(regions, texts.values, texts.lengths, parameters, **options)
+    scores = given.head.scores(given.regions, given.texts)
+    assert isinstance(scores, HeadScores)
+    return cross_attention_similarity(*scores[:4], **options)
 
 
 def _near(expected: Callable[[], tuple[Tensor, ...]]) -> Callable[[str, Any], str | None]:

@@ -19,6 +19,11 @@ class TextFeatures:
     values: Tensor
     lengths: Tensor
 
+    @property
+    def words(self) -> Tensor:
+        """Word sequences cut to the longest caption."""
+        return self.values[:, : int(self.lengths.max())]
+
     def select(self, index: Tensor) -> TextFeatures:
         """The captions `index` (M,), as a gather: gradients flow back into the chosen rows."""
         return TextFeatures(self.values[index], self.lengths[index])

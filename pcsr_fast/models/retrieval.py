@@ -17,10 +17,10 @@ from pcsr_fast.models.encoders import (
     TextFeatures,
     WordEncoder,
 )
-from pcsr_fast.models.layers import autocast_precision, of_one_dtype
+from pcsr_fast.models.layers import of_one_dtype
 from pcsr_fast.models.scan import SCANHead
 from pcsr_fast.models.sgraf import SGRAFHead
-from pcsr_fast.ops.scores import BatchScores, HeadScores, Product, score_matrix_of, triplet_loss_of
+from pcsr_fast.ops.scores import BatchScores, Product, score_matrix_of, triplet_loss_of
 
 
 class RetrievalModel(nn.Module):
@@ -85,16 +85,9 @@ class RetrievalModel(nn.Module):
         They are not computed yet, but for SAF in training, whose BatchNorm takes statistics of all of them. What a head
         draws, dropout and other statistics, it draws here, once. Under autocast a head's products are of bfloat16 numbers.
         """
-        head, lengths = self.head, texts.lengths
-        if isinstance(head, SGRAFHead) and head.filtration is not None and head.training:
-            all_pairs: Tensor = head(images, texts)
-            return all_pairs
-        images, values = of_one_dtype(images, texts.values)
-        if head is None:
-            return Product(images, values)
-        words = values[:, : int(lengths.max())]
-        parameters = head.head_parameters(images, words, lengths)
-        return HeadScores(images, words, lengths, parameters, autocast_precision(images))
+        if self.head is not None:
+            return self.head.scores(images, texts)
+        return Product(*of_one_dtype(images, texts.values))
 
     def similarity(self, images: Tensor, texts: TextFeatures) -> Tensor:
         """`scores` as a matrix."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from pcsr_fast.models.encoders import TextFeatures
+from pcsr_fast.models.layers import autocast_precision, of_one_dtype
+from pcsr_fast.ops.scores import HeadScores, score_matrix_of
 from pcsr_fast.reference.attention import SHARPNESS
 from pcsr_fast.reference.scan import ScanParameters
 
@@ -19,6 +22,11 @@ class SCANHead(nn.Module):
         super().__init__()
         self.sharpness = sharpness
 
-    def head_parameters(self, regions: Tensor, words: Tensor, lengths: Tensor) -> ScanParameters:
-        """The head as the op takes it."""
-        return ScanParameters(self.sharpness)
+    def scores(self, regions: Tensor, texts: TextFeatures) -> HeadScores:
+        """Scores of (B, R, d) with C captions, not computed yet; under autocast, products are of bfloat16 numbers."""
+        regions, words = of_one_dtype(regions, texts.words)
+        return HeadScores(regions, words, texts.lengths, ScanParameters(self.sharpness), autocast_precision(regions))
+
+    def forward(self, regions: Tensor, texts: TextFeatures) -> Tensor:
+        """`scores` as a matrix (B, C)."""
+        return score_matrix_of(self.scores(regions, texts))

@@ -6,16 +6,13 @@ Shapes: B images of R regions, C captions of up to L words, joint size d, simila
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from pcsr_fast.models.encoders import TextFeatures
-from pcsr_fast.models.layers import Dropout, autocast_precision, l2norm, length_mask, xavier_linear
-from pcsr_fast.ops.cross_attention import cross_attention_similarity, filtration_similarity
-from pcsr_fast.ops.sparse_head import hardest_triplet_of_head
-from pcsr_fast.ops.triplet import triplet_loss_from_scores
+from pcsr_fast.models.layers import Dropout, autocast_precision, l2norm, length_mask, of_one_dtype, xavier_linear
+from pcsr_fast.ops.cross_attention import filtration_similarity
+from pcsr_fast.ops.scores import BatchScores, HeadScores, score_matrix_of
 from pcsr_fast.reference.saf import FiltrationScores, SafParameters
 from pcsr_fast.reference.sgr import SgrParameters
 
@@ -135,31 +132,19 @@ class SGRAFHead(nn.Module):
             fields[f"{name}_bias"] = torch.stack([layer.bias for layer in layers])
         return SgrParameters(**fields)
 
-    def _arguments(self, regions: Tensor, texts: TextFeatures) -> tuple[Tensor, Tensor, SgrParameters | SafParameters]:
-        """Regions, words cut to the longest caption, both of one dtype, and the head."""
-        dtype = torch.promote_types(regions.dtype, texts.values.dtype)
-        regions, words = regions.to(dtype), texts.values[:, : int(texts.lengths.max())].to(dtype)
-        return regions, words, self.head_parameters(regions, words, texts.lengths)
+    def scores(self, regions: Tensor, texts: TextFeatures) -> BatchScores:
+        """Scores of (B, R, d) with C captions, not computed yet but for SAF in training, whose BatchNorm sees all pairs.
 
-    def forward(self, regions: Tensor, texts: TextFeatures) -> Tensor:
-        """(B, R, d), C captions -> (B, C); under autocast, matrix products are of bfloat16 numbers."""
-        regions, words, head = self._arguments(regions, texts)
-        precision = autocast_precision(regions)
+        Under autocast, matrix products are of bfloat16 numbers.
+        """
+        (regions, words), lengths = of_one_dtype(regions, texts.words), texts.lengths
+        head, precision = self.head_parameters(regions, words, lengths), autocast_precision(regions)
         if self.filtration is None or not self.training or not isinstance(head, SafParameters):
-            return cross_attention_similarity(regions, words, texts.lengths, head, precision=precision)
-        found = filtration_similarity(regions, words, texts.lengths, head, precision=precision)
-        self.filtration.remember(found, len(regions) * (1 + texts.lengths))
+            return HeadScores(regions, words, lengths, head, precision)
+        found = filtration_similarity(regions, words, lengths, head, precision=precision)
+        self.filtration.remember(found, len(regions) * (1 + lengths))
         return found.scores
 
-    def hardest_triplet(
-        self, regions: Tensor, texts: TextFeatures, *, screen: str | None = None, **options: Any
-    ) -> Tensor:
-        """`hardest_triplet_of_head` of pairs (B, R, d), B captions; under autocast negatives are chosen in bfloat16.
-
-        SAF in training scores all pairs with a graph: its BatchNorm sees them all.
-        """
-        if self.filtration is not None and self.training:
-            return triplet_loss_from_scores(self(regions, texts), **options)
-        regions, words, head = self._arguments(regions, texts)
-        screen = screen or autocast_precision(regions)
-        return hardest_triplet_of_head(head, regions, words, texts.lengths, screen=screen, **options)
+    def forward(self, regions: Tensor, texts: TextFeatures) -> Tensor:
+        """`scores` as a matrix (B, C)."""
+        return score_matrix_of(self.scores(regions, texts))

@@ -48,5 +48,5 @@ def test_a_small_epoch_is_trained_and_timed():
     )
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["images"] == 8
-    assert found["phases"].keys() >= {"encoders, forward", "similarity head, forward", "backward of both", "optimiser"}
+    assert found["phases"].keys() >= {"encoders, forward", "cross-attention, forward", "backward of both", "optimiser"}
     assert sum(found["phases"].values()) == pytest.approx(found["cpu"], rel=0.05)

@@ -11,6 +11,7 @@ from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.layers import l2norm
 from pcsr_fast.models.sgraf import SGRAFHead
 from pcsr_fast.ops import triplet_loss_from_scores
+from pcsr_fast.ops.scores import triplet_loss_of
 from pcsr_fast.reference.attention import attended_regions
 from pcsr_fast.reference.sgr import Alignment, alignment_nodes
 from tests.models import naive
@@ -129,7 +130,7 @@ def test_running_statistics_move_as_if_captions_came_one_by_one():
     model(V, texts)
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(model.filtration.norm.state_dict()[name], value, rtol=1e-12, atol=1e-12)
-    model.hardest_triplet(V, texts.select(torch.tensor([0, 1, 2])))
+    triplet_loss_of(model.scores(V, texts.select(torch.tensor([0, 1, 2]))))
     assert int(model.filtration.norm.num_batches_tracked) == int(expected.num_batches_tracked) + 3
 
 
@@ -148,7 +149,7 @@ def test_sparse_loss_shares_one_draw_of_dropout(kind: str, training: bool):
         regions = V.clone().requires_grad_()
         options = {"margin": margin, "reduction": "none"}
         if sparse:
-            losses = model.hardest_triplet(regions, texts, **options)
+            losses = triplet_loss_of(model.scores(regions, texts), **options)
         else:
             losses = triplet_loss_from_scores(model(regions, texts), **options)
         gradients = torch.autograd.grad((losses * upstream).sum(), [regions, *model.parameters()])
@@ -167,7 +168,7 @@ def test_autocast_rounds_products_to_bfloat16(kind: str):
     plain = model(V.float(), texts)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = model(V.float(), texts)
-        loss = model.hardest_triplet(V.float()[[0, 1, 2, 0]], texts)
+        loss = triplet_loss_of(model.scores(V.float()[[0, 1, 2, 0]], texts))
     assert rounded.dtype == loss.dtype == torch.float32
     assert not torch.equal(rounded, plain)
     torch.testing.assert_close(rounded, plain, rtol=0, atol=0.05)

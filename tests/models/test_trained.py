@@ -22,10 +22,10 @@ def trained(kind: str) -> tuple[RetrievalModel, Tensor, Tensor, Tensor]:
     data = synthetic_dataset(PAIRS, 1, regions=6, dim=32, num_dev=10, topics=24, noise=0.3)
     sizes = {"feature_dim": 32, "regions": 6, "vocabulary_size": len(data.vocabulary)}
     model = seeded_model(0, config=CONFIG, kind=kind, **sizes)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     regions = torch.from_numpy(data.train.regions.take(np.arange(PAIRS)))
     words, lengths = padded(data.train.tokens)
-    for _ in range(30):
+    for _ in range(40):
         S = model.similarity(model.encode_images(regions), model.encode_texts(words, lengths))
         optimizer.zero_grad()
         contrastive_loss_from_scores(S, kind="infonce", temperature=0.05).backward()
@@ -46,5 +46,5 @@ def test_bfloat16_products_keep_the_recalls(kind: str):
     for S in (exact, half.float()):
         ranks = retrieval_ranks_from_scores(S, torch.arange(PAIRS))
         found.append([float((side < k).double().mean()) for side in (ranks.i2t, ranks.t2i) for k in (1, 5, 10)])
-    assert found[0][0] > 0.4
+    assert min(found[0]) > 0.9
     assert found[0] == found[1]
