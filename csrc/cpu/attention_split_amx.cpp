@@ -72,7 +72,15 @@ void pack_columns(const Matrix& from, std::int64_t first, std::int64_t count, Sp
     }
 }
 
-// 2 x 2 tiles of sums: large by large parts, then large by small, then small by large.
+// The lines of two tiles.
+void prefetch_tiles(const std::uint16_t* from) {
+#pragma GCC unroll 32
+    for (int line = 0; line < 2 * tile; ++line) {
+        _mm_prefetch(reinterpret_cast<const char*>(from + line * depth), _MM_HINT_T0);
+    }
+}
+
+// 2 x 2 tiles of sums: large by small parts, large by large, small by large, so that each tile is loaded once.
 void multiply(const Split* rows, std::int64_t row_panels, const Split* columns, std::int64_t width, float* scores,
               std::int64_t stride) {
     const TileShape shape;
@@ -89,22 +97,22 @@ void multiply(const Split* rows, std::int64_t row_panels, const Split* columns, 
         for (std::int64_t block = 0; block < blocks; ++block, a += 4 * values, b += 4 * values) {
             _tile_loadd(4, a, bytes);
             _tile_loadd(5, a + values, bytes);
-            _tile_loadd(6, b, bytes);
-            _tile_loadd(7, b + 2 * values, bytes);
+            _tile_loadd(6, b + values, bytes);
+            _tile_loadd(7, b + 3 * values, bytes);
+            prefetch_tiles(a + 4 * values);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
-            _tile_loadd(6, b + values, bytes);
-            _tile_loadd(7, b + 3 * values, bytes);
+            _tile_loadd(6, b, bytes);
+            _tile_loadd(7, b + 2 * values, bytes);
+            prefetch_tiles(a + 6 * values);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
             _tile_loadd(4, a + 2 * values, bytes);
             _tile_loadd(5, a + 3 * values, bytes);
-            _tile_loadd(6, b, bytes);
-            _tile_loadd(7, b + 2 * values, bytes);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
