@@ -6,9 +6,7 @@ namespace pcsr::PCSR_ISA {
 namespace {
 
 constexpr float leaky_slope = 0.1f;
-// Rows of a tile of sums: as many as registers hold, and hold of captions of up to 16 and 22 nodes without many idle.
-template <int vectors>
-constexpr int tile_rows = PCSR_VECTOR_BYTES < 64 ? 4 : vectors == 1 ? 16 : 11;
+constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 9 : 4;
 
 PCSR_INLINE V leaky(V x) {
     return x > V{} ? x : x * leaky_slope;
@@ -79,19 +77,18 @@ void unit(float* rows, std::int64_t stride, std::int64_t depth, const float* bia
 // edges[key][asking] = node of the key . product of the asking node, for `vectors` vectors of asking nodes.
 template <int vectors>
 PCSR_INLINE void weigh_edges(const GraphStep& graph, const Segment& segment, std::int64_t asking, std::int64_t width) {
-    constexpr int rows = tile_rows<vectors>;
     const float* const queries = graph.products + segment.first + asking;
-    for (std::int64_t key = 0; key < segment.count; key += rows) {
+    for (std::int64_t key = 0; key < segment.count; key += tile_rows) {
         const float* const keys = graph.nodes + segment.first + key;
-        V sums[rows][vectors] = {};
+        V sums[tile_rows][vectors] = {};
         for (std::int64_t k = 0; k < graph.size; ++k) {
             V query[vectors];
 #pragma GCC unroll 2
             for (int vector = 0; vector < vectors; ++vector) {
                 query[vector] = load(queries + k * graph.stride + vector * step);
             }
-#pragma GCC unroll 16
-            for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 12
+            for (int row = 0; row < tile_rows; ++row) {
                 const V node = broadcast(keys[k * graph.stride + row]);
 #pragma GCC unroll 2
                 for (int vector = 0; vector < vectors; ++vector) {
@@ -99,8 +96,8 @@ PCSR_INLINE void weigh_edges(const GraphStep& graph, const Segment& segment, std
                 }
             }
         }
-#pragma GCC unroll 16
-        for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 12
+        for (int row = 0; row < tile_rows; ++row) {
 #pragma GCC unroll 2
             for (int vector = 0; vector < vectors; ++vector) {
                 store(graph.edges + (key + row) * width + asking + vector * step, sums[row][vector]);
@@ -127,19 +124,18 @@ PCSR_INLINE V soften(float* edges, std::int64_t width, std::int64_t count, const
 template <int vectors>
 PCSR_INLINE void mix(const GraphStep& graph, const Segment& segment, std::int64_t asking, std::int64_t width,
                      const V* scales) {
-    constexpr int rows = tile_rows<vectors>;
     const float* const values = graph.products + graph.size * graph.stride + segment.first;
     float* const out = graph.nodes + segment.first + asking;
-    for (std::int64_t k = 0; k < graph.size; k += rows) {
-        V sums[rows][vectors] = {};
+    for (std::int64_t k = 0; k < graph.size; k += tile_rows) {
+        V sums[tile_rows][vectors] = {};
         for (std::int64_t key = 0; key < segment.count; ++key) {
             V edge[vectors];
 #pragma GCC unroll 2
             for (int vector = 0; vector < vectors; ++vector) {
                 edge[vector] = load(graph.edges + key * width + asking + vector * step);
             }
-#pragma GCC unroll 16
-            for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 12
+            for (int row = 0; row < tile_rows; ++row) {
                 const V value = broadcast(values[(k + row) * graph.stride + key]);
 #pragma GCC unroll 2
                 for (int vector = 0; vector < vectors; ++vector) {
@@ -147,8 +143,8 @@ PCSR_INLINE void mix(const GraphStep& graph, const Segment& segment, std::int64_
                 }
             }
         }
-#pragma GCC unroll 16
-        for (int row = 0; row < rows; ++row) {
+#pragma GCC unroll 12
+        for (int row = 0; row < tile_rows; ++row) {
 #pragma GCC unroll 2
             for (int vector = 0; vector < vectors; ++vector) {
                 store_first(out + (k + row) * graph.stride + vector * step, sums[row][vector] * scales[vector],

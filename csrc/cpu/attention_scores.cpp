@@ -9,10 +9,9 @@
 namespace pcsr {
 namespace {
 
-constexpr std::int64_t chunk_columns = 128;
+constexpr std::int64_t chunk_columns = 160;
 constexpr std::int64_t block_images = 8; // that share what is done once a pair: global nodes and the last step
 constexpr std::int64_t tasks_a_thread = 4;
-constexpr std::int64_t cache_line = 16; // floats; rows an odd number of lines apart share all sets of a cache
 
 // An image as rows of products: its regions, and their transpose.
 template <typename P>
@@ -32,7 +31,7 @@ Memory<float> room_for(std::int64_t count) {
 template <typename P>
 struct Attending {
     Attending(const CrossAttention& problem, const Layout<P>& layout, const Captions<P>& captions)
-        : stride((captions.most_columns + attention_kernels().slack) | cache_line),
+        : stride(captions.most_columns + attention_kernels().slack),
           scores(room_for((layout.padded_rows(problem.each) + 1) * stride)),
           focused(room_for((problem.each + 1) * stride)), totals(room_for(stride)),
           weights(aligned_memory<P>(captions.most_columns / layout.columns() * layout.panel_size(problem.each))) {}
