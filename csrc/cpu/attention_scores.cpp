@@ -324,18 +324,21 @@ private:
     Memory<P> last_update_;
 };
 
-// Gram matrix V V^T of one image's regions, by which squares of contexts are sums over regions.
+Layout<float> exact_layout() {
+    return {product_kernels<float>(), PCSR_TABLE(panels_f32), 0};
+}
+
+// Gram matrix V V^T of one image's regions, in float32, by which squares of contexts are sums over regions.
 template <typename P>
 Memory<P> pack_gram(const CrossAttention& problem, const Layout<P>& layout, std::int64_t image) {
-    const std::int64_t each = problem.each, first = image * each;
-    std::vector<std::int64_t> rows(each * each), columns(each * each);
-    for (std::int64_t n = 0; n < each * each; ++n) {
-        rows[n] = first + n / each;
-        columns[n] = first + n % each;
-    }
-    std::vector<float> gram(each * each);
-    dot_kernels<float>().dots(problem.regions, rows.data(), problem.regions, columns.data(), each * each, gram.data());
-    return layout.pack_rows(as_matrix(gram.data(), each, each), 0, each);
+    const Layout<float> exact = exact_layout();
+    const std::int64_t each = problem.each, width = problem.regions.width, stride = exact.padded_columns(each);
+    const auto rows = exact.pack_rows(problem.regions, image * each, each);
+    const auto columns = aligned_memory<float>(stride * width);
+    exact.products.pack_columns(problem.regions, image * each, each, columns.get());
+    const auto gram = aligned_memory<float>(exact.padded_rows(each) * stride);
+    exact.multiply(rows.get(), each, columns.get(), stride, width, gram.get(), stride);
+    return layout.pack_rows({gram.get(), Type::f32, each, each, stride}, 0, each);
 }
 
 template <typename P>
@@ -377,10 +380,6 @@ void scan(const CrossAttention& problem, float sharpness, const Layout<P>& layou
                 }
             }
         });
-}
-
-Layout<float> exact_layout() {
-    return {product_kernels<float>(), PCSR_TABLE(panels_f32), 0};
 }
 
 #ifdef PCSR_X86
