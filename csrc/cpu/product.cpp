@@ -8,6 +8,7 @@ namespace {
 // A tile of the product lives in registers: rows x vectors accumulators, one vector of columns each, one broadcast.
 constexpr int tile_vectors = 2;
 constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 14 : 6;
+constexpr int short_rows = PCSR_VECTOR_BYTES == 64 ? 12 : 6;
 constexpr std::int64_t pack_depth = 64;
 
 PCSR_INLINE float widen(std::uint16_t half) {
@@ -105,9 +106,9 @@ void pack(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
     }
 }
 
-template <typename T>
-void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
-              std::int64_t stride) {
+template <typename T, int tile_rows>
+PCSR_INLINE void multiply_tiles(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
+                                std::int64_t stride) {
     constexpr int step = lanes<T>;
     for (std::int64_t panel = 0; panel < row_panels; ++panel) {
         const T* a = rows + panel * tile_rows * width;
@@ -129,6 +130,17 @@ void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int
             store(to + row * stride + step, sums[row][1]);
         }
     }
+}
+
+template <typename T>
+void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
+              std::int64_t stride) {
+    multiply_tiles<T, tile_rows>(rows, row_panels, columns, width, scores, stride);
+}
+
+void multiply_short(const float* rows, std::int64_t row_panels, const float* columns, std::int64_t width, float* scores,
+                    std::int64_t stride) {
+    multiply_tiles<float, short_rows>(rows, row_panels, columns, width, scores, stride);
 }
 
 // Values k.. of a row, zeros beyond the width.
@@ -234,6 +246,9 @@ constexpr ProductKernels<T> table() {
 } // namespace
 
 extern constexpr ProductKernels<float> products_f32 = table<float>();
+extern constexpr ProductKernels<float> short_products_f32 = {
+    short_rows,    tile_vectors * lanes<float>, 1, 0, pack<float, short_rows>, pack<float, tile_vectors * lanes<float>>,
+    multiply_short};
 extern constexpr ProductKernels<double> products_f64 = table<double>();
 extern constexpr GradientKernels<float> gradients_f32 = gradients<float>();
 extern constexpr GradientKernels<double> gradients_f64 = gradients<double>();
