@@ -338,8 +338,11 @@ Memory<P> pack_gram(const CrossAttention& problem, const Layout<P>& layout, std:
     const Layout<float> exact = exact_layout(each).of_regions();
     const std::int64_t width = problem.regions.width, stride = exact.padded_columns(each);
     const auto rows = exact.pack_rows(problem.regions, image * each, each);
-    const auto columns = aligned_memory<float>(stride * width);
-    exact.products.pack_columns(problem.regions, image * each, each, columns.get());
+    const auto columns = aligned_memory<float>(exact.panel_start(stride, width));
+    for (std::int64_t column = 0; column < each; column += exact.columns()) {
+        exact.products.pack_columns(problem.regions, image * each + column, std::min(exact.columns(), each - column),
+                                    columns.get() + exact.panel_start(column, width));
+    }
     const auto gram = aligned_memory<float>(exact.padded_rows(each) * stride);
     exact.multiply(rows.get(), each, columns.get(), stride, width, gram.get(), stride);
     return layout.pack_rows({gram.get(), Type::f32, each, each, stride}, 0, each);

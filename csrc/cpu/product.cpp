@@ -246,9 +246,14 @@ constexpr ProductKernels<T> table() {
 } // namespace
 
 extern constexpr ProductKernels<float> products_f32 = table<float>();
-extern constexpr ProductKernels<float> short_products_f32 = {
-    short_rows,    tile_vectors * lanes<float>, 1, 0, pack<float, short_rows>, pack<float, tile_vectors * lanes<float>>,
-    multiply_short};
+extern constexpr ProductKernels<float> short_products_f32 = {short_rows,
+                                                             tile_vectors * lanes<float>,
+                                                             1,
+                                                             0,
+                                                             pack<float, short_rows>,
+                                                             pack<float, tile_vectors * lanes<float>>,
+                                                             short_rows == tile_rows ? multiply<float>
+                                                                                     : multiply_short};
 extern constexpr ProductKernels<double> products_f64 = table<double>();
 extern constexpr GradientKernels<float> gradients_f32 = gradients<float>();
 extern constexpr GradientKernels<double> gradients_f64 = gradients<double>();
