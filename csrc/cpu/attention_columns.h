@@ -12,12 +12,16 @@ namespace pcsr {
 
 constexpr std::int64_t row_block_bytes = 128 << 10; // of weights that stay while all columns of a chunk pass
 
-// The products of P with the layout of their columns. Panels are packed one by one, `panel_size` apart.
+// The products of P with the layout of their columns, which those of regions share. Panels are packed one by one,
+// `panel_size` apart.
 template <typename P>
 struct Layout {
     const ProductKernels<float, P>& products;
     const PanelKernels<P>& panels;
     int group;
+    const ProductKernels<float, P>& region_products = products; // whose rows are the regions of one image
+
+    Layout of_regions() const { return {region_products, panels, group, region_products}; }
 
     std::int64_t columns() const { return products.panel_columns; }
     std::int64_t padded_columns(std::int64_t count) const { return round_up(count, columns()); }

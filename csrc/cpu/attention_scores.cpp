@@ -9,7 +9,7 @@
 namespace pcsr {
 namespace {
 
-constexpr std::int64_t chunk_columns = 128;
+constexpr std::int64_t chunk_columns = 160;
 constexpr std::int64_t block_images = 8; // that share what is done once a pair: global nodes and the last step
 constexpr std::int64_t tasks_a_thread = 4;
 
@@ -32,7 +32,7 @@ template <typename P>
 struct Attending {
     Attending(const CrossAttention& problem, const Layout<P>& layout, const Captions<P>& captions)
         : stride(captions.most_columns + attention_kernels().slack),
-          scores(room_for((layout.padded_rows(problem.each) + 1) * stride)),
+          scores(room_for((layout.of_regions().padded_rows(problem.each) + 1) * stride)),
           focused(room_for((problem.each + 1) * stride)), totals(room_for(stride)),
           weights(aligned_memory<P>(captions.most_columns / layout.columns() * layout.panel_size(problem.each))) {}
 
@@ -59,14 +59,14 @@ public:
                 across[k * each + region] = regions[region * stride + k];
             }
         }
-        return {layout.pack_rows(problem.regions, first, each),
+        return {layout.of_regions().pack_rows(problem.regions, first, each),
                 layout.pack_rows(as_matrix(across.get(), width, each), 0, width)};
     }
 
     // Scores, focused weights, packed weights and their sums of one image and the captions of a chunk.
     void attend(const P* regions, const Chunk& chunk, float sharpness, Attending<P>& room) const {
-        layout.multiply(regions, problem.each, captions.packed(chunk.first), chunk.columns, width, room.scores.get(),
-                        room.stride);
+        layout.of_regions().multiply(regions, problem.each, captions.packed(chunk.first), chunk.columns, width,
+                                     room.scores.get(), room.stride);
         attention_kernels().focus(room.scores.get(), room.focused.get(), room.stride, problem.each,
                                   chunk.segments.data(), chunk.segments.size(), sharpness);
         for (std::int64_t column = 0; column < chunk.columns; column += layout.columns()) {
@@ -324,18 +324,28 @@ private:
     Memory<P> last_update_;
 };
 
-// Gram matrix V V^T of one image's regions, by which squares of contexts are sums over regions.
+// Panels of regions leave as few rows idle as they can.
+Layout<float> exact_layout(std::int64_t regions) {
+    const ProductKernels<float>&all = product_kernels<float>(), &fewer = PCSR_TABLE(short_products_f32);
+    const bool fits = round_up(regions, fewer.panel_rows) < round_up(regions, all.panel_rows);
+    return {all, PCSR_TABLE(panels_f32), 0, fits ? fewer : all};
+}
+
+// Gram matrix V V^T of one image's regions, in float32, by which squares of contexts are sums over regions.
 template <typename P>
 Memory<P> pack_gram(const CrossAttention& problem, const Layout<P>& layout, std::int64_t image) {
-    const std::int64_t each = problem.each, first = image * each;
-    std::vector<std::int64_t> rows(each * each), columns(each * each);
-    for (std::int64_t n = 0; n < each * each; ++n) {
-        rows[n] = first + n / each;
-        columns[n] = first + n % each;
+    const std::int64_t each = problem.each;
+    const Layout<float> exact = exact_layout(each).of_regions();
+    const std::int64_t width = problem.regions.width, stride = exact.padded_columns(each);
+    const auto rows = exact.pack_rows(problem.regions, image * each, each);
+    const auto columns = aligned_memory<float>(exact.panel_start(stride, width));
+    for (std::int64_t column = 0; column < each; column += exact.columns()) {
+        exact.products.pack_columns(problem.regions, image * each + column, std::min(exact.columns(), each - column),
+                                    columns.get() + exact.panel_start(column, width));
     }
-    std::vector<float> gram(each * each);
-    dot_kernels<float>().dots(problem.regions, rows.data(), problem.regions, columns.data(), each * each, gram.data());
-    return layout.pack_rows(as_matrix(gram.data(), each, each), 0, each);
+    const auto gram = aligned_memory<float>(exact.padded_rows(each) * stride);
+    exact.multiply(rows.get(), each, columns.get(), stride, width, gram.get(), stride);
+    return layout.pack_rows({gram.get(), Type::f32, each, each, stride}, 0, each);
 }
 
 template <typename P>
@@ -370,17 +380,14 @@ void scan(const CrossAttention& problem, float sharpness, const Layout<P>& layou
     attention.for_each_task(
         threads, [&](int slot, std::int64_t first, std::int64_t images, std::int64_t chunk, std::int64_t end) {
             for (std::int64_t image = first; image < first + images; ++image) {
-                const Memory<P> regions = layout.pack_rows(problem.regions, image * problem.each, problem.each);
+                const Memory<P> regions =
+                    layout.of_regions().pack_rows(problem.regions, image * problem.each, problem.each);
                 const Memory<P> gram = pack_gram(problem, layout, image);
                 for (std::int64_t at = chunk; at < end; ++at) {
                     score(regions, gram, attention.captions.chunks[at], slot, out + image * problem.captions());
                 }
             }
         });
-}
-
-Layout<float> exact_layout() {
-    return {product_kernels<float>(), PCSR_TABLE(panels_f32), 0};
 }
 
 #ifdef PCSR_X86
@@ -416,7 +423,7 @@ void with_layout(const CrossAttention& problem, Precision precision, Run run) {
         return run(split_layout());
     }
 #endif
-    run(exact_layout());
+    run(exact_layout(problem.each));
 }
 
 } // namespace

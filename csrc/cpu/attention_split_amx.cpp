@@ -32,8 +32,25 @@ float widen(std::uint16_t half) {
     return value;
 }
 
-float value_at(const Matrix& from, std::int64_t row, std::int64_t end, std::int64_t k) {
-    return row < end && k < from.width ? static_cast<const float*>(from.data)[row * from.stride + k] : 0;
+struct Parts {
+    std::uint16_t large[depth];
+    std::uint16_t small[depth];
+};
+
+// Values k..k+32 of a row, zeros beyond the width and from row `end` on.
+Parts split_values(const Matrix& from, std::int64_t row, std::int64_t end, std::int64_t k) {
+    float row_values[depth] = {};
+    if (row < end) {
+        const std::int64_t count = from.width - k < depth ? from.width - k : depth;
+        __builtin_memcpy(row_values, static_cast<const float*>(from.data) + row * from.stride + k,
+                         count * sizeof(float));
+    }
+    Parts parts;
+    for (int n = 0; n < depth; ++n) {
+        parts.large[n] = round_half(row_values[n]);
+        parts.small[n] = round_half(row_values[n] - widen(parts.large[n]));
+    }
+    return parts;
 }
 
 // [k / 32][part][row][k % 32].
@@ -42,12 +59,9 @@ void pack_rows(const Matrix& from, std::int64_t first, std::int64_t count, Split
     for (std::int64_t done = 0; done < count; done += panel_rows) {
         for (std::int64_t k = 0; k < from.width; k += depth, to += 4 * values) {
             for (int row = 0; row < panel_rows; ++row) {
-                for (int n = 0; n < depth; ++n) {
-                    const float value = value_at(from, first + done + row, first + count, k + n);
-                    const std::uint16_t high = round_half(value);
-                    to[row * depth + n] = high;
-                    to[2 * values + row * depth + n] = round_half(value - widen(high));
-                }
+                const Parts parts = split_values(from, first + done + row, first + count, k);
+                __builtin_memcpy(to + row * depth, parts.large, sizeof parts.large);
+                __builtin_memcpy(to + 2 * values + row * depth, parts.small, sizeof parts.small);
             }
         }
     }
@@ -55,24 +69,31 @@ void pack_rows(const Matrix& from, std::int64_t first, std::int64_t count, Split
 
 // [k / 32][column / 16][part][k % 32 / 2][column % 16][k % 2].
 void pack_columns(const Matrix& from, std::int64_t first, std::int64_t count, Split* out) {
+    constexpr int pair = 2 * sizeof(std::uint16_t);
     auto* to = reinterpret_cast<std::uint16_t*>(out);
     for (std::int64_t done = 0; done < count; done += panel_columns) {
         for (std::int64_t k = 0; k < from.width; k += depth, to += 4 * values) {
             for (int column = 0; column < panel_columns; ++column) {
-                for (int n = 0; n < depth; ++n) {
-                    const float value = value_at(from, first + done + column, first + count, k + n);
-                    const std::uint16_t high = round_half(value);
-                    std::uint16_t* const at =
-                        to + column / tile * 2 * values + (n / 2 * tile + column % tile) * 2 + n % 2;
-                    at[0] = high;
-                    at[values] = round_half(value - widen(high));
+                const Parts parts = split_values(from, first + done + column, first + count, k);
+                for (int n = 0; n < depth; n += 2) {
+                    std::uint16_t* const at = to + column / tile * 2 * values + (n / 2 * tile + column % tile) * 2;
+                    __builtin_memcpy(at, parts.large + n, pair);
+                    __builtin_memcpy(at + values, parts.small + n, pair);
                 }
             }
         }
     }
 }
 
-// 2 x 2 tiles of sums: large by large parts, then large by small, then small by large.
+// The lines of two tiles.
+void prefetch_tiles(const std::uint16_t* from) {
+#pragma GCC unroll 32
+    for (int line = 0; line < 2 * tile; ++line) {
+        _mm_prefetch(reinterpret_cast<const char*>(from + line * depth), _MM_HINT_T0);
+    }
+}
+
+// 2 x 2 tiles of sums: large by small parts, large by large, small by large, so that each tile is loaded once.
 void multiply(const Split* rows, std::int64_t row_panels, const Split* columns, std::int64_t width, float* scores,
               std::int64_t stride) {
     const TileShape shape;
@@ -89,22 +110,22 @@ void multiply(const Split* rows, std::int64_t row_panels, const Split* columns, 
         for (std::int64_t block = 0; block < blocks; ++block, a += 4 * values, b += 4 * values) {
             _tile_loadd(4, a, bytes);
             _tile_loadd(5, a + values, bytes);
-            _tile_loadd(6, b, bytes);
-            _tile_loadd(7, b + 2 * values, bytes);
+            _tile_loadd(6, b + values, bytes);
+            _tile_loadd(7, b + 3 * values, bytes);
+            prefetch_tiles(a + 4 * values);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
-            _tile_loadd(6, b + values, bytes);
-            _tile_loadd(7, b + 3 * values, bytes);
+            _tile_loadd(6, b, bytes);
+            _tile_loadd(7, b + 2 * values, bytes);
+            prefetch_tiles(a + 6 * values);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
             _tile_loadd(4, a + 2 * values, bytes);
             _tile_loadd(5, a + 3 * values, bytes);
-            _tile_loadd(6, b, bytes);
-            _tile_loadd(7, b + 2 * values, bytes);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);

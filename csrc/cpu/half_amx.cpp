@@ -5,6 +5,7 @@ namespace {
 
 constexpr int tile = 16; // rows of a tile; its 64 bytes hold 32 bfloat16 or 16 float32
 constexpr int panel_rows = 2 * tile;
+constexpr int prefetched_steps = 2; // of depth, ahead of the products
 
 struct TileShape {
     std::uint8_t palette = 1;
@@ -22,6 +23,14 @@ void pack_rows(const Matrix& from, std::int64_t first, std::int64_t count, std::
                 _mm512_storeu_si512(out, row < count ? half_values(from, first + row, k) : _mm512_setzero_si512());
             }
         }
+    }
+}
+
+// The lines of two tiles: loads wait for whole tiles, and the hardware does not see rows coming soon enough.
+void prefetch_tiles(const std::uint16_t* from) {
+#pragma GCC unroll 32
+    for (int line = 0; line < 2 * tile; ++line) {
+        _mm_prefetch(reinterpret_cast<const char*>(from + line * half_step), _MM_HINT_T0);
     }
 }
 
@@ -45,6 +54,7 @@ void multiply(const std::uint16_t* rows, std::int64_t row_panels, const std::uin
             _tile_loadd(5, a + values, bytes);
             _tile_loadd(6, b, bytes);
             _tile_loadd(7, b + values, bytes);
+            prefetch_tiles(a + prefetched_steps * 2 * values);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);

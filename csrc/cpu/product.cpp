@@ -5,6 +5,7 @@
 namespace pcsr::PCSR_ISA {
 namespace {
 
+constexpr int short_rows = PCSR_VECTOR_BYTES == 64 ? 12 : 6; // what 36 rows fill whole panels of
 constexpr std::int64_t pack_depth = 64;
 
 PCSR_INLINE float widen(std::uint16_t half) {
@@ -102,20 +103,31 @@ void pack(const Matrix& from, std::int64_t first, std::int64_t count, T* out) {
     }
 }
 
-template <typename T>
-void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
-              std::int64_t stride) {
+template <typename T, int panel_rows>
+PCSR_INLINE void multiply_tiles(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
+                                std::int64_t stride) {
     constexpr int step = lanes<T>;
     for (std::int64_t panel = 0; panel < row_panels; ++panel) {
-        Vec<T> sums[tile_rows][tile_vectors] = {};
-        add_products(rows + panel * tile_rows * width, tile_rows, columns, tile_vectors * step, width, sums);
-        T* to = scores + panel * tile_rows * stride;
+        Vec<T> sums[panel_rows][tile_vectors] = {};
+        add_products(rows + panel * panel_rows * width, panel_rows, columns, tile_vectors * step, width, sums);
+        T* to = scores + panel * panel_rows * stride;
 #pragma GCC unroll 14
-        for (int row = 0; row < tile_rows; ++row) {
+        for (int row = 0; row < panel_rows; ++row) {
             store(to + row * stride, sums[row][0]);
             store(to + row * stride + step, sums[row][1]);
         }
     }
+}
+
+template <typename T>
+void multiply(const T* rows, std::int64_t row_panels, const T* columns, std::int64_t width, T* scores,
+              std::int64_t stride) {
+    multiply_tiles<T, tile_rows>(rows, row_panels, columns, width, scores, stride);
+}
+
+void multiply_short(const float* rows, std::int64_t row_panels, const float* columns, std::int64_t width, float* scores,
+                    std::int64_t stride) {
+    multiply_tiles<float, short_rows>(rows, row_panels, columns, width, scores, stride);
 }
 
 // Values k.. of a row, zeros beyond the width.
@@ -197,6 +209,14 @@ constexpr ProductKernels<T> table() {
 } // namespace
 
 extern constexpr ProductKernels<float> products_f32 = table<float>();
+extern constexpr ProductKernels<float> short_products_f32 = {short_rows,
+                                                             tile_vectors * lanes<float>,
+                                                             1,
+                                                             0,
+                                                             pack<float, short_rows>,
+                                                             pack<float, tile_vectors * lanes<float>>,
+                                                             short_rows == tile_rows ? multiply<float>
+                                                                                     : multiply_short};
 extern constexpr ProductKernels<double> products_f64 = table<double>();
 extern constexpr GradientKernels<float> gradients_f32 = gradients<float>();
 extern constexpr GradientKernels<double> gradients_f64 = gradients<double>();

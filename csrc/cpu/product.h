@@ -45,6 +45,7 @@ struct GradientKernels {
 } // namespace pcsr
 
 PCSR_DECLARE_TABLE(ProductKernels<float>, products_f32)
+PCSR_DECLARE_TABLE(ProductKernels<float>, short_products_f32) // the same with panels of fewer rows
 PCSR_DECLARE_TABLE(ProductKernels<double>, products_f64)
 PCSR_DECLARE_TABLE(DotKernels<float>, dots_f32)
 PCSR_DECLARE_TABLE(DotKernels<double>, dots_f64)

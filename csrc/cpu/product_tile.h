@@ -11,9 +11,9 @@ constexpr int tile_vectors = 2;
 constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 14 : 6;
 
 // sums[row][vector] += a[row] * b[vector] of each depth; `a_step` and `b_step` lead from one depth to the next.
-template <typename T, int vectors>
+template <typename T, int rows, int vectors>
 PCSR_INLINE void add_products(const T* a, std::int64_t a_step, const T* b, std::int64_t b_step, std::int64_t depth,
-                              Vec<T> (&sums)[tile_rows][vectors]) {
+                              Vec<T> (&sums)[rows][vectors]) {
     for (std::int64_t k = 0; k < depth; ++k, a += a_step, b += b_step) {
         Vec<T> column[vectors];
 #pragma GCC unroll 2
@@ -21,7 +21,7 @@ PCSR_INLINE void add_products(const T* a, std::int64_t a_step, const T* b, std::
             column[vector] = load(b + vector * lanes<T>);
         }
 #pragma GCC unroll 14
-        for (int row = 0; row < tile_rows; ++row) {
+        for (int row = 0; row < rows; ++row) {
             const Vec<T> x = broadcast(a[row]);
 #pragma GCC unroll 2
             for (int vector = 0; vector < vectors; ++vector) {
