@@ -199,8 +199,7 @@ private:
         std::vector<Across> products;
         for (std::size_t run = 0; run < block.runs.size(); ++run) {
             const std::int64_t first = block.runs[run].first, count = block.runs[run].words;
-            products.push_back(
-                {x.rows(first, count), y.rows(first, count), sums_[run].rows(0, problem_.each), adds});
+            products.push_back({x.rows(first, count), y.rows(first, count), sums_[run].rows(0, problem_.each), adds});
         }
         return products;
     }
@@ -209,8 +208,8 @@ private:
         std::vector<Addition> additions;
         for (std::size_t run = 0; run < block.runs.size(); ++run) {
             for (std::int64_t region = 0; region < problem_.each; ++region) {
-                additions.push_back({sums_[run].row(region),
-                                     regions_out + (block.runs[run].image * problem_.each + region) * width()});
+                additions.push_back(
+                    {sums_[run].row(region), regions_out + (block.runs[run].image * problem_.each + region) * width()});
             }
         }
         for (const Pair& pair : block.pairs) {

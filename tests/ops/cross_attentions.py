@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -80,19 +79,30 @@ def gradients(made: Heads, upstream: Tensor, backend: str, **options: Any) -> li
     return list(torch.autograd.grad(scores, inputs, upstream.to(scores.dtype)))
 
 
-def gradient_errors(made: Heads, upstream: Tensor) -> Iterator[tuple[float, float, float]]:
-    """Of each tensor's gradient: our distance from float64, that of autograd in float32, and the largest value."""
+def gradient_errors(made: Heads, upstream: Tensor) -> list[tuple[float, float]]:
+    """Of each tensor's gradient: distance from float64, and what it may be.
+
+    That is twice PyTorch's own in float32 (a score near 0, to which a caption of one word is sensitive, has little of its
+    sign), and a share of the largest value; where all gradients are about 0, what rounding leaves.
+    """
     truth = gradients(made.to(torch.float64), upstream, "reference")
-    found = (gradients(made, upstream, backend) for backend in ("cpu", "reference"))
-    for true, ours, theirs in zip(truth, *found, strict=True):
-        assert ours.shape == true.shape
-        error, allowed = (float((value.double() - true).abs().amax()) for value in (ours, theirs))
-        yield error, allowed, float(true.abs().amax())
+    largest = max(1.0, *(float(value.abs().amax()) for value in truth))
+    found = []
+    for true, *both in zip(truth, *(gradients(made, upstream, name) for name in ("cpu", "torch")), strict=True):
+        error, theirs = (float((value.double() - true).abs().amax()) for value in both)
+        found.append((error, 2 * theirs + GRADIENT * max(float(true.abs().amax()), largest / 5)))
+    return found
 
 
 def check_gradients(made: Heads, upstream: Tensor) -> None:
     """Gradients as good as float32's own, or within the tolerance."""
-    found = list(gradient_errors(made, upstream))
-    largest = max(size for _, _, size in found)
-    for error, allowed, size in found:
-        assert error <= 2 * allowed + max(GRADIENT * size, 1e-6 * largest)
+    assert all(error <= tolerance for error, tolerance in gradient_errors(made, upstream))
+
+
+def cross_attention_gradient_errors() -> list[tuple[float, float]]:
+    """Errors and tolerances of both heads' gradients, on sizes about the edges of tiles."""
+    found = []
+    for kind, size in itertools.product(("sgr", "scan"), (150, 65)):
+        made = learnable(size, kind, images=9, lengths=RAGGED, regions=36, size=size, similarity=33)
+        found += gradient_errors(made, weighed(made))
+    return found

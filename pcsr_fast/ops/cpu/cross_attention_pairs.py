@@ -26,7 +26,9 @@ def _weights(operands: Operands) -> tuple[Any, list[Tensor]]:
     """What is learnt, as the kernels take it, and the tensors that it points into."""
     local, local_bias, glob, glob_bias, edges, tilts, updates, biases, output, output_bias = operands.shared
     graph = torch.cat([edges, updates], dim=1)
-    vectors = torch.cat([local_bias[None], glob_bias[None], torch.stack([tilts, biases], 1).flatten(0, 1), output[None]])
+    vectors = torch.cat(
+        [local_bias[None], glob_bias[None], torch.stack([tilts, biases], 1).flatten(0, 1), output[None]]
+    )
     held = [matrix_rows(v) for v in (operands.images, operands.captions, local, glob, graph, vectors)]
     return ([matrix(value) for value in held], float(output_bias)), held
 
@@ -61,7 +63,18 @@ def sgr_gradient(operands: Operands, lengths: Tensor, pairs: Pairs, upstream: Te
     native.load().sgr_gradient_f32(problem, weights, some, out)
     del held, held_weights, held_pairs  # alive until here
     each = vectors[2:-1].view(steps, 2, size)
-    shared = (own[4], vectors[0], own[5], vectors[1], graph[:, 0], each[:, 0], graph[:, 1], each[:, 1], vectors[-1], bias)
+    shared = (
+        own[4],
+        vectors[0],
+        own[5],
+        vectors[1],
+        graph[:, 0],
+        each[:, 0],
+        graph[:, 1],
+        each[:, 1],
+        vectors[-1],
+        bias,
+    )
     return [*own[:4], *shared]
 
 
