@@ -42,12 +42,12 @@ public:
             update_.push_back(Columns::of_rows(update_weight(step)));
             nodes.emplace_back(capacity.nodes, size);
             queries.emplace_back(asking, size);
-            edges.emplace_back(asking, capacity.nodes);
+            edges.emplace_back(asking, capacity.longest + 1);
             mixed.emplace_back(asking, size);
         }
         nodes.emplace_back(capacity.pairs, size);
         for (int slot = 0; slot < products.threads(); ++slot) {
-            rooms.push_back(aligned_memory<float>((capacity.nodes + 1) * panel_room));
+            rooms.push_back(aligned_memory<float>((capacity.longest + 2) * panel_room));
         }
     }
 
@@ -164,7 +164,7 @@ public:
         : pairs_(pairs), out_(out), forward_(problem, weights, blocks), size_(forward_.size), steps_(forward_.steps),
           above_(forward_.capacity.nodes, size_), below_(forward_.capacity.nodes, size_),
           queries_(forward_.capacity.nodes, size_), mixed_(forward_.capacity.nodes, size_),
-          slopes_(forward_.capacity.nodes, forward_.capacity.nodes), words_(forward_.capacity.words, width()),
+          slopes_(forward_.capacity.nodes, forward_.capacity.longest + 1), words_(forward_.capacity.words, width()),
           scores_(forward_.capacity.words, problem.each), local_(Columns::of_columns(weights.local)),
           global_(Columns::of_columns(weights.global)), local_sums_(size_, width()), global_sums_(size_, width()),
           graph_sums_(2 * size_ * steps_, size_), vector_sums_(weights.vectors.rows, size_), block_sum_(1, size_) {
