@@ -35,8 +35,8 @@ using PairsArgument = std::tuple<Address, Address, Address, std::int64_t>;
 
 pcsr::Pairs pairs(const PairsArgument& argument) {
     const auto& [images, captions, upstream, count] = argument;
-    return {pointer<const std::int64_t>(images), pointer<const std::int64_t>(captions),
-            pointer<const float>(upstream), count};
+    return {pointer<const std::int64_t>(images), pointer<const std::int64_t>(captions), pointer<const float>(upstream),
+            count};
 }
 
 void sgr(const Problem& argument, const Weights& weights, const std::string& precision, Address out) {

@@ -38,7 +38,7 @@ struct PairBlock {
     std::int64_t nodes() const { return words + count(); }
 };
 
-constexpr std::int64_t block_nodes = 256;
+constexpr std::int64_t block_nodes = 512;
 constexpr std::int64_t block_runs = 16; // whose regions are packed at a time
 
 // Pairs image by image, in blocks that depend on nothing but them.
@@ -77,9 +77,13 @@ struct Capacity {
             nodes = std::max(nodes, block.nodes());
             pairs = std::max(pairs, block.count());
             runs = std::max<std::int64_t>(runs, block.runs.size());
+            for (const Pair& pair : block.pairs) {
+                longest = std::max(longest, pair.words);
+            }
         }
     }
     std::int64_t words = 0, nodes = 0, pairs = 0, runs = 0;
+    std::int64_t longest = 0; // caption
 };
 
 class PairAttention {
@@ -199,8 +203,7 @@ private:
         std::vector<Across> products;
         for (std::size_t run = 0; run < block.runs.size(); ++run) {
             const std::int64_t first = block.runs[run].first, count = block.runs[run].words;
-            products.push_back(
-                {x.rows(first, count), y.rows(first, count), sums_[run].rows(0, problem_.each), adds});
+            products.push_back({x.rows(first, count), y.rows(first, count), sums_[run].rows(0, problem_.each), adds});
         }
         return products;
     }
@@ -209,8 +212,8 @@ private:
         std::vector<Addition> additions;
         for (std::size_t run = 0; run < block.runs.size(); ++run) {
             for (std::int64_t region = 0; region < problem_.each; ++region) {
-                additions.push_back({sums_[run].row(region),
-                                     regions_out + (block.runs[run].image * problem_.each + region) * width()});
+                additions.push_back(
+                    {sums_[run].row(region), regions_out + (block.runs[run].image * problem_.each + region) * width()});
             }
         }
         for (const Pair& pair : block.pairs) {

@@ -173,9 +173,10 @@ void focus_back(const Rows& scores, float sharpness, const Rows& weights, const 
             product += leaky(load(scores.row(word) + region)) * load(gradient.row(word) + region);
         }
         for (std::int64_t word = 0; word < scores.count; ++word) {
-            const V score = load(scores.row(word) + region);
-            const V turned =
-                load(gradient.row(word) + region) * scale.inverse - leaky(score) * (product * scale.turn);
+            const V score = load(scores.row(word) + region), given = load(gradient.row(word) + region);
+            // Of x / (|x| + 1e-8) for a single word almost nothing is left: the difference would be rounding.
+            const V turned = scores.count == 1 ? given * scale.inverse * scale.inverse * epsilon
+                                               : given * scale.inverse - leaky(score) * (product * scale.turn);
             store(gradient.row(word) + region, (score > V{} ? turned : turned * leaky_slope) * sharpness);
         }
     }
@@ -285,8 +286,8 @@ PCSR_INLINE Cosine cosine_of(const float* scores, const float* weights, const fl
 
 void cosines(const Rows& scores, const Rows& weights, const Rows& products, const Rows& words, float* out) {
     for (std::int64_t row = 0; row < scores.count; ++row) {
-        const Cosine cosine = cosine_of(scores.row(row), weights.row(row), products.row(row), scores.width,
-                                        words.row(row), words.width);
+        const Cosine cosine =
+            cosine_of(scores.row(row), weights.row(row), products.row(row), scores.width, words.row(row), words.width);
         const float both = cosine.square * cosine.word;
         out[row] = cosine.product / __builtin_sqrtf(both < epsilon * epsilon ? epsilon * epsilon : both);
     }
@@ -295,8 +296,8 @@ void cosines(const Rows& scores, const Rows& weights, const Rows& products, cons
 void cosines_back(const Rows& scores, const Rows& weights, const Rows& products, const Rows& words, float slope,
                   const Rows& gradient, const Rows& words_gradient, float* slopes) {
     for (std::int64_t row = 0; row < scores.count; ++row) {
-        const Cosine cosine = cosine_of(scores.row(row), weights.row(row), products.row(row), scores.width,
-                                        words.row(row), words.width);
+        const Cosine cosine =
+            cosine_of(scores.row(row), weights.row(row), products.row(row), scores.width, words.row(row), words.width);
         const float both = cosine.square * cosine.word;
         const bool small = both < epsilon * epsilon;
         const float scale = slope / __builtin_sqrtf(small ? epsilon * epsilon : both);
@@ -330,8 +331,8 @@ void differ_globals_back(const float* a, const float* b, std::int64_t width, flo
 } // namespace
 
 extern constexpr RowKernels attention_rows = {
-    tile_rows, tile_vectors* step, pack,         multiply, dots,        focus, focus_back, differ,
-    differ_back, unit,             unit_back,    rectify,  rectify_back, shift, soften,     soften_back,
-    differ_globals, cosines, cosines_back, differ_globals_back};
+    tile_rows,    tile_vectors * step, pack,    multiply,     dots,  focus,  focus_back,  differ,         differ_back,
+    unit,         unit_back,           rectify, rectify_back, shift, soften, soften_back, differ_globals, cosines,
+    cosines_back, differ_globals_back};
 
 } // namespace pcsr::PCSR_ISA

@@ -1,5 +1,5 @@
-// Cross-attention and its gradient with words and nodes as rows (METHODS 2.1; KERNELS K4): rows of any pairs lie below one
-// another, and the pairs of a caption and an image need no padding. Widths are whole panels, zeros beyond a matrix.
+// Cross-attention and its gradient with words and nodes as rows (METHODS 2.1; KERNELS K4): rows of any pairs lie below
+// one another, and the pairs of a caption and an image need no padding. Widths are whole panels, zeros beyond a matrix.
 #pragma once
 
 #include "dispatch.h"

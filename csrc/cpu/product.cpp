@@ -21,15 +21,33 @@ PCSR_INLINE double widen(double value) {
     return value;
 }
 
+// Squares of a vector's size change rows for columns in registers; what is left goes value by value.
 template <typename T, typename S>
 void pack_from(const S* data, const Matrix& from, std::int64_t first, std::int64_t count, int panel, T* out) {
+    constexpr int step = lanes<T>;
     for (std::int64_t done = 0; done < count; done += panel, out += panel * from.width) {
         const std::int64_t rows = count - done < panel ? count - done : panel;
         const S* source = data + (first + done) * from.stride;
+        const std::int64_t whole_rows = sizeof(S) == sizeof(T) ? rows / step * step : 0;
+        const std::int64_t whole = whole_rows == 0 ? 0 : from.width / step * step;
+        for (std::int64_t k = 0; k < whole; k += step) {
+            for (std::int64_t row = 0; row < whole_rows; row += step) {
+                Vec<T> values[step];
+#pragma GCC unroll 16
+                for (int n = 0; n < step; ++n) {
+                    values[n] = load(reinterpret_cast<const T*>(source + (row + n) * from.stride + k));
+                }
+                transpose<T>(values);
+#pragma GCC unroll 16
+                for (int n = 0; n < step; ++n) {
+                    store(out + (k + n) * panel + row, values[n]);
+                }
+            }
+        }
         for (std::int64_t start = 0; start < from.width; start += pack_depth) {
             const std::int64_t end = start + pack_depth < from.width ? start + pack_depth : from.width;
             for (std::int64_t row = 0; row < panel; ++row) {
-                for (std::int64_t k = start; k < end; ++k) {
+                for (std::int64_t k = row < whole_rows && start < whole ? whole : start; k < end; ++k) {
                     out[k * panel + row] = row < rows ? static_cast<T>(widen(source[row * from.stride + k])) : T(0);
                 }
             }

@@ -1,4 +1,5 @@
-// Products of matrices that lie in memory as rows, for gradients: what a sum is made of has a fixed order, and one thread.
+// Products of matrices that lie in memory as rows, for gradients: what a sum is made of has a fixed order, and one
+// thread.
 #pragma once
 
 #include "attention_rows.h"
@@ -130,7 +131,8 @@ class RowProducts {
 public:
     // For products of as many columns and rows as `deepest`.
     RowProducts(int threads, std::int64_t deepest) : threads_(threads) {
-        const std::int64_t widest = std::max<std::int64_t>(task_panels * row_kernels().panel_rows, row_kernels().panel_columns);
+        const std::int64_t widest =
+            std::max<std::int64_t>(task_panels * row_kernels().panel_rows, row_kernels().panel_columns);
         for (int slot = 0; slot < threads; ++slot) {
             packed_.push_back(aligned_memory<float>(widest * deepest + slack));
         }
@@ -186,22 +188,26 @@ private:
         const RowKernels& kernels = row_kernels();
         const std::int64_t depth = product.columns->depth(), columns = product.columns->count();
         for (std::int64_t row = 0; row < count; row += kernels.panel_rows) {
-            kernels.pack(narrowed(product.x.part(first + row, std::min<std::int64_t>(kernels.panel_rows, count - row)),
-                                  depth),
-                         packed + row * depth);
+            kernels.pack(
+                narrowed(product.x.part(first + row, std::min<std::int64_t>(kernels.panel_rows, count - row)), depth),
+                packed + row * depth);
         }
         for (std::int64_t column = 0; column < columns; column += kernels.panel_columns) {
             for (std::int64_t row = 0; row < count; row += kernels.panel_rows) {
                 kernels.multiply({packed + row * depth, kernels.panel_rows, product.columns->panel(column),
-                                  kernels.panel_columns, depth, product.to.row(first + row) + column,
-                                  product.to.stride, count - row, columns - column, product.adds});
+                                  kernels.panel_columns, depth, product.to.row(first + row) + column, product.to.stride,
+                                  count - row, columns - column, product.adds});
             }
         }
     }
 
-    // Rows far apart in memory cost more than a copy of the panel.
+    // Many rows far apart in memory cost more than a copy of the panel.
     static void multiply(const Across& product, std::int64_t column, float* packed) {
+        constexpr std::int64_t many = 64;
         const std::int64_t panel = row_kernels().panel_columns;
+        if (product.y.count < many) {
+            return multiply_across(product, column, product.y.data + column, product.y.stride);
+        }
         for (std::int64_t row = 0; row < product.y.count; ++row) {
             std::copy_n(product.y.row(row) + column, panel, packed + row * panel);
         }

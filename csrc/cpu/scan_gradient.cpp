@@ -7,8 +7,8 @@ namespace {
 class ScanPairs {
 public:
     ScanPairs(const CrossAttention& problem, float sharpness, const std::vector<PairBlock>& blocks)
-        : capacity_(blocks), products_(threads_of(problem, blocks),
-                                       std::max({problem.words.width, problem.each, capacity_.words})),
+        : capacity_(blocks),
+          products_(threads_of(problem, blocks), std::max({problem.words.width, problem.each, capacity_.words})),
           attention_(problem, sharpness, capacity_, products_), regions_(problem.each, problem.words.width),
           turned_(capacity_.words, problem.each), cosines_(capacity_.words), gradient_(capacity_.words, problem.each),
           words_(capacity_.words, problem.words.width) {
@@ -23,8 +23,8 @@ public:
         for (const Pair& pair : block.pairs) {
             row_kernels().cosines(part(attention_.scores, pair), part(attention_.weights, pair), part(turned_, pair),
                                   attention_.words.rows(pair.first, pair.words), cosines_.data());
-            out[pair.at] = std::accumulate(cosines_.begin(), cosines_.begin() + pair.words, 0.0f) /
-                           static_cast<float>(pair.words);
+            out[pair.at] =
+                std::accumulate(cosines_.begin(), cosines_.begin() + pair.words, 0.0f) / static_cast<float>(pair.words);
         }
     }
 

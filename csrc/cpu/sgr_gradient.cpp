@@ -26,9 +26,8 @@ int threads_of(const CrossAttention& problem, const Reasoning& weights, const st
 class SgrPairs {
 public:
     SgrPairs(const CrossAttention& problem, const Reasoning& weights, const std::vector<PairBlock>& blocks)
-        : capacity(blocks),
-          products(threads_of(problem, weights, blocks),
-                   std::max({problem.words.width, weights.size(), problem.each, capacity.nodes})),
+        : capacity(blocks), products(threads_of(problem, weights, blocks),
+                                     std::max({problem.words.width, weights.size(), problem.each, capacity.nodes})),
           attention(problem, sgr_sharpness, capacity, products), weights(weights), size(weights.size()),
           steps(weights.steps()), contexts(capacity.words, problem.words.width),
           squares(capacity.nodes, problem.words.width), raw(capacity.nodes, size), asked(capacity.pairs, size),
@@ -43,12 +42,12 @@ public:
             update_.push_back(Columns::of_rows(update_weight(step)));
             nodes.emplace_back(capacity.nodes, size);
             queries.emplace_back(asking, size);
-            edges.emplace_back(asking, capacity.nodes);
+            edges.emplace_back(asking, capacity.longest + 1);
             mixed.emplace_back(asking, size);
         }
         nodes.emplace_back(capacity.pairs, size);
         for (int slot = 0; slot < products.threads(); ++slot) {
-            rooms.push_back(aligned_memory<float>((capacity.nodes + 1) * panel_room));
+            rooms.push_back(aligned_memory<float>((capacity.longest + 2) * panel_room));
         }
     }
 
@@ -137,8 +136,8 @@ private:
                 std::copy_n(nodes_of(nodes[step], block, p).data, size, asked.row(p));
             }
         }
-        products.run(std::vector<Times>{
-            {asking(askers(step), block, step), &edge_[step], asking(queries[step], block, step)}});
+        products.run(
+            std::vector<Times>{{asking(askers(step), block, step), &edge_[step], asking(queries[step], block, step)}});
         for_pairs(block, [&](std::int64_t p, float* room) {
             const Rows own = nodes_of(nodes[step], block, p), query = asking_of(queries[step], block, p, step);
             const Rows weights_of = edges_of(edges[step], block, p, step);
@@ -162,13 +161,13 @@ class SgrGradient {
 public:
     SgrGradient(const CrossAttention& problem, const Reasoning& weights, const Pairs& pairs,
                 const std::vector<PairBlock>& blocks, const ReasoningGradient& out)
-        : pairs_(pairs), out_(out), forward_(problem, weights, blocks), size_(forward_.size),
-          steps_(forward_.steps), above_(forward_.capacity.nodes, size_), below_(forward_.capacity.nodes, size_),
+        : pairs_(pairs), out_(out), forward_(problem, weights, blocks), size_(forward_.size), steps_(forward_.steps),
+          above_(forward_.capacity.nodes, size_), below_(forward_.capacity.nodes, size_),
           queries_(forward_.capacity.nodes, size_), mixed_(forward_.capacity.nodes, size_),
-          slopes_(forward_.capacity.nodes, forward_.capacity.nodes), words_(forward_.capacity.words, width()),
+          slopes_(forward_.capacity.nodes, forward_.capacity.longest + 1), words_(forward_.capacity.words, width()),
           scores_(forward_.capacity.words, problem.each), local_(Columns::of_columns(weights.local)),
           global_(Columns::of_columns(weights.global)), local_sums_(size_, width()), global_sums_(size_, width()),
-          graph_sums_(2 * size_ * steps_, size_), vector_sums_(weights.vectors.rows, size_) {
+          graph_sums_(2 * size_ * steps_, size_), vector_sums_(weights.vectors.rows, size_), block_sum_(1, size_) {
         for (std::int64_t step = 0; step < steps_; ++step) {
             edge_.push_back(Columns::of_columns(forward_.edge_weight(step)));
             update_.push_back(Columns::of_columns(forward_.update_weight(step)));
@@ -201,11 +200,14 @@ private:
         }
     }
 
+    // The block's rows first: one long chain of sums would round more.
     void add_rows(const Rows& from, float* to) {
+        std::fill_n(block_sum_.row(0), size_, 0.0f);
         std::vector<Addition> additions;
         for (std::int64_t row = 0; row < from.count; ++row) {
-            additions.push_back({from.row(row), to});
+            additions.push_back({from.row(row), block_sum_.row(0)});
         }
+        additions.push_back({block_sum_.row(0), to});
         add_all(products().threads(), additions, size_);
     }
 
@@ -230,19 +232,19 @@ private:
         const SgrPairs& f = forward_;
         const Rows above = f.asking(above_, block, step), queries = f.asking(queries_, block, step);
         f.for_pairs(block, [&](std::int64_t p, float*) {
-            kernels.rectify_back(f.asking_of(f.nodes[step + 1], block, p, step),
-                                 f.asking_of(above_, block, p, step));
+            kernels.rectify_back(f.asking_of(f.nodes[step + 1], block, p, step), f.asking_of(above_, block, p, step));
         });
         add_rows(above, vector_sums_.row(3 + 2 * step));
-        products().run(std::vector<Across>{{above, f.asking(f.mixed[step], block, step),
-                                            graph_sums_.rows(2 * size_ * step + size_, size_), true}});
+        products().run(std::vector<Across>{
+            {above, f.asking(f.mixed[step], block, step), graph_sums_.rows(2 * size_ * step + size_, size_), true}});
         products().run(std::vector<Times>{{above, &update_[step], f.asking(mixed_, block, step)}});
         f.for_pairs(block, [&](std::int64_t p, float* room) { undo_edges(block, p, step, room); });
         add_rows(queries, vector_sums_.row(2 + 2 * step));
         products().run(std::vector<Across>{
             {queries, f.asking(f.askers(step), block, step), graph_sums_.rows(2 * size_ * step, size_), true}});
         const bool last = step + 1 == steps_;
-        products().run(std::vector<Times>{{queries, &edge_[step], f.asking(last ? above_ : below_, block, step), !last}});
+        products().run(
+            std::vector<Times>{{queries, &edge_[step], f.asking(last ? above_ : below_, block, step), !last}});
         if (last) {
             std::vector<Addition> additions;
             for (std::int64_t p = 0; p < block.count(); ++p) {
@@ -284,18 +286,16 @@ private:
         const Rows locals = below_.rows(0, words), globals = below_.rows(words, count);
         add_rows(locals, vector_sums_.row(0));
         add_rows(globals, vector_sums_.row(1));
-        products().run(
-            std::vector<Across>{{locals, f.squares.rows(0, words), local_sums_.rows(0, size_), true},
-                                {globals, f.squares.rows(words, count), global_sums_.rows(0, size_), true}});
+        products().run(std::vector<Across>{{locals, f.squares.rows(0, words), local_sums_.rows(0, size_), true},
+                                           {globals, f.squares.rows(words, count), global_sums_.rows(0, size_), true}});
         products().run(std::vector<Times>{{locals, &local_, f.squares.rows(0, words)},
                                           {globals, &global_, f.squares.rows(words, count)}});
         f.for_pairs(block, [&](std::int64_t p, float*) {
             const Pair& pair = block.pairs[p];
-            kernels.differ_back(f.contexts.rows(pair.first, pair.words),
-                                f.attention.words.rows(pair.first, pair.words),
+            kernels.differ_back(f.contexts.rows(pair.first, pair.words), f.attention.words.rows(pair.first, pair.words),
                                 f.squares.rows(pair.first, pair.words), words_.rows(pair.first, pair.words));
-            kernels.differ_globals_back(row_of(f.weights.images, pair.image),
-                                        row_of(f.weights.captions, pair.caption), width(), f.squares.row(words + p));
+            kernels.differ_globals_back(row_of(f.weights.images, pair.image), row_of(f.weights.captions, pair.caption),
+                                        width(), f.squares.row(words + p));
         });
         std::vector<Addition> additions;
         for (std::int64_t p = 0; p < count; ++p) {
@@ -317,7 +317,7 @@ private:
     Plane queries_, mixed_, slopes_, words_, scores_;
     Columns local_, global_;
     std::vector<Columns> edge_, update_;
-    Plane local_sums_, global_sums_, graph_sums_, vector_sums_;
+    Plane local_sums_, global_sums_, graph_sums_, vector_sums_, block_sum_;
     float bias_sum_ = 0;
 };
 

@@ -43,10 +43,10 @@ def xavier_linear(in_features: int, out_features: int) -> nn.Linear:
 
 
 def autocast_precision(like: Tensor) -> str:
-    """The `precision` of an op for matrix products as autocast has them: "bf16" where it is on for bfloat16, or "exact"."""
+    """The `precision` of an op for matrix products as autocast has them: "bf16" where it is on for bfloat16, or "auto"."""
     device = like.device.type
     on = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
-    return "bf16" if on else "exact"
+    return "bf16" if on else "auto"
 
 
 def of_one_dtype(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ class HeadScores(NamedTuple):
     words: Tensor
     lengths: Tensor
     head: HeadParameters
-    precision: str = "exact"
+    precision: str = "auto"
 
 
 Scores = Tensor | Product

@@ -16,7 +16,7 @@ from pcsr_fast.reference.contrastive_terms import KINDS
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from pcsr_fast.reference.ranks import TIES
 from tests.ops import contrasts, triplets
-from tests.ops.cross_attentions import cross_attention_errors
+from tests.ops.cross_attentions import cross_attention_errors, cross_attention_gradient_errors
 from tests.ops.searches import (
     ADVERSARIES,
     Gallery,
@@ -118,7 +118,8 @@ def check_fit_mixture() -> None:
 
 
 def check_cross_attention() -> None:
-    assert all(error <= tolerance for error, tolerance in cross_attention_errors())
+    found = cross_attention_errors() + cross_attention_gradient_errors()
+    assert all(error <= tolerance for error, tolerance in found)
 
 
 # Each check with the ops it goes through.
@@ -130,7 +131,7 @@ CHECKS = {
     check_hardest_negatives: ("hardest_negatives",),
     check_retrieval_ranks: ("retrieval_ranks",),
     check_fit_mixture: ("fit_mixture", "mixture_posterior"),
-    check_cross_attention: ("cross_attention_similarity",),
+    check_cross_attention: ("cross_attention_similarity", "cross_attention_pairs", "cross_attention_gradient"),
 }
 
 if __name__ == "__main__":

@@ -101,4 +101,4 @@ def test_negatives_are_chosen_in_bfloat16_under_autocast(world: World, kind: str
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             losses = step.loss(model, batch, {})
         assert losses.per_pair.dtype == torch.float32
-    assert [one for one in seen if one in ("exact", "bf16")] == ["exact", "bf16", "exact"]
+    assert [one for one in seen if one is not None][:3] == ["auto", "bf16", "exact"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcsr_fast import reference
 from pcsr_fast.ops import cross_attention_similarity, hardest_triplet_of_head
-from pcsr_fast.ops._cross_attention_backends import PAIRS, flat_arguments
+from pcsr_fast.ops._cross_attention_backends import flat_arguments
 from pcsr_fast.ops.cpu import cross_attention_pairs as native_pairs
 from pcsr_fast.ops.cpu.cross_attention_pairs import Pairs
 from pcsr_fast.ops.cross_attention import problem
@@ -23,6 +23,7 @@ from tests.ops.cross_attentions import (
     learnable,
     mapped,
     native_problems,
+    scores_of_pairs,
     weighed,
 )
 from tests.ops.tools import guarded_memory, threads
@@ -78,7 +79,7 @@ def test_pairs_have_the_scores_of_all_and_their_gradients(kind: str):
     rows, captions = torch.tensor([4, 0, 2, 2]), torch.tensor([3, 1, 0, 2])
     chosen = torch.zeros(5, 4).index_put((rows, captions), torch.ones(4))
     asked = problem("test", *made)
-    scores = asked.select(PAIRS, "cpu")(asked, torch.full((5, 4), 9.0), rows, captions)
+    scores = scores_of_pairs(made, chosen, filler=9.0)
     first, last = flat_arguments(asked, "cpu")
     found = torch.ops.pcsr_fast.cross_attention_gradient(weighed(made), *first, rows, captions, *last)
     for ours, theirs in zip(found, gradients(made, weighed(made) * chosen, "cpu"), strict=True):
