@@ -35,7 +35,7 @@ from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.run import train
 from pcsr_fast.training.trainer import Trainer
 
-IMAGES, PART, CAPTIONS, FEATURES, REGIONS = 1000, 0.2, 5, 2048, 36
+IMAGES, PART, CAPTIONS, FEATURES, REGIONS = 1000, 0.1, 5, 2048, 36
 # Twelve words a caption and the two that mark its ends.
 TOPICS_PER_IMAGE = 6
 CONFIG = "configs/flickr30k_pcsr.yaml"

@@ -6,6 +6,7 @@ before anything is timed. Times are medians over rounds; ratios and the share of
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import statistics
@@ -96,6 +97,12 @@ class Samples:
     cpu: list[float] = field(default_factory=list)
 
 
+def give_back() -> None:
+    """Return what is free to the system: a call that needs much would leave less to the others, and to other processes."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+
+
 def prepare(case: Case, workload: Workload) -> tuple[dict[str, int], dict[str, str]]:
     """Call every implementation once and check it: calls a sample of those that run, reasons of the others.
 
@@ -117,6 +124,7 @@ def prepare(case: Case, workload: Workload) -> tuple[dict[str, int], dict[str, s
             continue
         problem = workload.check(name, output)
         del output
+        give_back()
         if problem:
             raise UserError(f"{case.name}: {name}: wrong result: {problem}")
         if seconds < SHORT:

@@ -8,8 +8,6 @@ mark less the memory before and less what the call returns; `retained` is what t
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import importlib
 import json
 import os
@@ -24,6 +22,7 @@ import torch
 from torch.utils import _pytree
 
 from benchmarks.comparison import ROOT
+from benchmarks.harness import give_back
 
 # Freed blocks go back to the system at once, so that a call cannot reuse what making the inputs left.
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
@@ -39,8 +38,7 @@ def _status(key: str) -> int:
 
 def _settle() -> None:
     """Give back what is free and set the high-water mark to what is left."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    give_back()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
