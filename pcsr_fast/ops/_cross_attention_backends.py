@@ -10,10 +10,9 @@ from torch import Tensor
 from pcsr_fast import backends
 from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops.cpu import cross_attention as cpu
-from pcsr_fast.ops.cpu import cross_attention_pairs as cpu_pairs
-from pcsr_fast.ops.cross_attention_blocks import gradient_by_blocks, grid_blocks, pair_blocks, run_blocks
+from pcsr_fast.ops.cross_attention_blocks import grid_blocks, run_blocks
 from pcsr_fast.ops.cross_attention_checks import check_word_counts
-from pcsr_fast.ops.cross_attention_forms import Evaluate, Operands, evaluation, prepare, uses_batch_statistics
+from pcsr_fast.ops.cross_attention_forms import evaluation, prepare, uses_batch_statistics
 from pcsr_fast.reference import cross_attention as truth
 from pcsr_fast.reference.cross_attention import HeadParameters
 from pcsr_fast.reference.saf import FiltrationScores, SafParameters
@@ -22,7 +21,6 @@ from pcsr_fast.reference.scan import ScanParameters
 from pcsr_fast.reference.sgr import SgrParameters
 
 SIMILARITY, FILTRATION = "cross_attention_similarity", "filtration_similarity"
-PAIRS, GRADIENT = "cross_attention_pairs", "cross_attention_gradient"
 KINDS: dict[str, type[SgrParameters] | type[SafParameters]] = {"sgr": SgrParameters, "saf": SafParameters}
 
 
@@ -69,15 +67,12 @@ def problem_of(
     return Problem(regions, words, lengths, made, precision, chunk), backend
 
 
-def _prepared(given: Problem) -> tuple[Evaluate, Operands]:
-    return evaluation(given.head, given.precision), prepare(given.regions, given.words, given.head)
-
-
 def _torch(*arguments: Any) -> tuple[Tensor, ...]:
     """Scores (B, C) by the batched form, and the statistics of SAF in training."""
     given = Problem(*arguments)
-    evaluate, operands = _prepared(given)
+    operands = prepare(given.regions, given.words, given.head)
     blocks = grid_blocks(operands, given.lengths, given.chunk, given.whole_columns)
+    evaluate = evaluation(given.head, given.precision)
     return run_blocks(evaluate, operands, blocks, given.regions.new_zeros(len(given.regions), len(given.words)))
 
 
@@ -94,47 +89,9 @@ def _reference_filtration(*arguments: Any) -> FiltrationScores:
     return filtration_truth(regions, words, given.lengths, given.head)
 
 
-def _torch_pairs(given: Problem, scores: Tensor, rows: Tensor, captions: Tensor) -> Tensor:
-    """A copy of `scores` (B, C) with those of the pairs (rows[p], captions[p]) computed anew."""
-    evaluate, operands = _prepared(given)
-    blocks = pair_blocks(operands, given.lengths, rows, captions, given.chunk)
-    return run_blocks(evaluate, operands, blocks, scores)[0]
-
-
-def _torch_gradient(
-    given: Problem, operands: Operands, upstream: Tensor, rows: Tensor | None, captions: Tensor | None
-) -> list[Tensor]:
-    """Gradients with respect to the operands, of all pairs or those listed."""
-    if rows is None or captions is None:
-        blocks = grid_blocks(operands, given.lengths, given.chunk, given.whole_columns)
-    else:
-        blocks = pair_blocks(operands, given.lengths, rows, captions, given.chunk)
-    return gradient_by_blocks(evaluation(given.head, given.precision), operands, blocks, upstream)
-
-
-def _cpu_pairs(given: Problem, scores: Tensor, rows: Tensor, captions: Tensor) -> Tensor:
-    operands = prepare(given.regions, given.words, given.head)
-    found = cpu_pairs.scores(given.head, operands, given.lengths, cpu_pairs.Pairs(rows, captions))
-    return scores.index_put((rows, captions), found)
-
-
-def _cpu_gradient(
-    given: Problem, operands: Operands, upstream: Tensor, rows: Tensor | None, captions: Tensor | None
-) -> list[Tensor | None]:
-    """That of exact scores, whatever precision they were asked at."""
-    if rows is None or captions is None:
-        rows, captions = upstream.nonzero(as_tuple=True)
-    pairs = cpu_pairs.Pairs(rows, captions)
-    return cpu_pairs.gradient(given.head, operands, given.lengths, pairs, upstream[rows, captions])
-
-
-# The first two run (regions, words, lengths, head, precision, chunk); `supports` gets the first four and precision by name.
+# Each runs (regions, words, lengths, head, precision, chunk); `supports` gets the first four and precision by name.
 backends.register(SIMILARITY, "cpu", cpu.cross_attention_similarity, cpu.supports)
 backends.register(SIMILARITY, "reference", _reference)
 backends.register(SIMILARITY, "torch", lambda *arguments: _torch(*arguments)[0])
 backends.register(FILTRATION, "reference", _reference_filtration)
 backends.register(FILTRATION, "torch", _torch)
-backends.register(PAIRS, "cpu", _cpu_pairs, cpu.supports)
-backends.register(PAIRS, "torch", _torch_pairs)
-backends.register(GRADIENT, "cpu", _cpu_gradient, cpu.supports)
-backends.register(GRADIENT, "torch", _torch_gradient)

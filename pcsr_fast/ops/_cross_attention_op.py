@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch._C import DispatchKey
 
-from pcsr_fast.ops._cross_attention_backends import FILTRATION, GRADIENT, PAIRS, SIMILARITY, problem_of
+from pcsr_fast.ops._cross_attention_backends import FILTRATION, SIMILARITY, problem_of
+from pcsr_fast.ops._cross_attention_gradients import GRADIENT, PAIRS
 from pcsr_fast.ops._triplet_op import triplet_from_scores_op
-from pcsr_fast.ops.cross_attention_forms import prepare
 from pcsr_fast.reference.saf import SafParameters
 
 FIRST = "Tensor regions, Tensor words, Tensor lengths, Tensor[] head"
@@ -82,15 +82,7 @@ def gradient_op(
     alone, or of all."""
     given, backend = problem_of(regions, words, lengths, head, last)
     with torch.autocast(regions.device.type, enabled=False), _graphs():
-        leaves = [value.detach().requires_grad_() for value in (regions, words, *head)]
-        with torch.enable_grad():
-            asked, _ = problem_of(leaves[0], leaves[1], lengths, leaves[2:], last)
-            operands = prepare(asked.regions, asked.words, asked.head)
-        found = given.select(GRADIENT, backend)(given, prepare(regions, words, given.head), upstream, rows, captions)
-        flat = (*operands[:4], *operands.shared)
-        kept = [(made, one) for made, one in zip(flat, found, strict=True) if one is not None and made.requires_grad]
-        made, outer = zip(*kept, strict=True)
-        whole = torch.autograd.grad(made, leaves, outer, materialize_grads=True)
+        whole = given.select(GRADIENT, backend)(given, upstream, rows, captions)
     return _apart(whole)
 
 

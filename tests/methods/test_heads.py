@@ -13,7 +13,7 @@ from pcsr_fast.methods import create_method
 from pcsr_fast.methods.base import Visited
 from pcsr_fast.methods.pcsr import PCSR
 from pcsr_fast.models.retrieval import RetrievalModel
-from pcsr_fast.ops._cross_attention_backends import GRADIENT
+from pcsr_fast.ops._cross_attention_gradients import GRADIENT
 from tests.methods.conftest import PAIRS, World, configured
 
 Check = Callable[[RetrievalModel, Tensor, Tensor], None]
@@ -32,9 +32,9 @@ def pairs_with_a_gradient(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         if op != GRADIENT:
             return run
 
-        def counting(given, operands, upstream, rows, captions):
+        def counting(given, upstream, rows, captions):
             seen.append(upstream.numel() if rows is None else len(rows))
-            return run(given, operands, upstream, rows, captions)
+            return run(given, upstream, rows, captions)
 
         return counting
 

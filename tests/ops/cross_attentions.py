@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pcsr_fast import ops, reference
-from pcsr_fast.ops._cross_attention_backends import PAIRS
+from pcsr_fast.ops._cross_attention_gradients import PAIRS
 from pcsr_fast.ops.cpu.cross_attention import cross_attention_similarity
 from pcsr_fast.ops.cross_attention import problem
 from pcsr_fast.reference import HeadParameters, SafParameters, ScanParameters, SgrParameters

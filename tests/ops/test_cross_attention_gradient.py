@@ -11,6 +11,7 @@ from torch import Tensor
 from pcsr_fast import reference
 from pcsr_fast.ops import cross_attention_similarity, hardest_triplet_of_head
 from pcsr_fast.ops._cross_attention_backends import flat_arguments
+from pcsr_fast.ops._cross_attention_gradients import PAIRS
 from pcsr_fast.ops.cpu import cross_attention_pairs as native_pairs
 from pcsr_fast.ops.cpu.cross_attention_pairs import Pairs
 from pcsr_fast.ops.cross_attention import problem
@@ -21,6 +22,7 @@ from tests.ops.cross_attentions import (
     check_gradients,
     gradients,
     learnable,
+    make_head,
     mapped,
     native_problems,
     scores_of_pairs,
@@ -86,6 +88,23 @@ def test_pairs_have_the_scores_of_all_and_their_gradients(kind: str):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     truth = reference.cross_attention_similarity(*made.to(torch.float64))
     torch.testing.assert_close(scores.double(), torch.where(chosen > 0, truth, 9.0), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["scan", "sgr", "saf"])
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_every_backend_knows_some_pairs_alone(kind: str, backend: str):
+    """Their scores anew, and the gradient of what lies at them."""
+    made = make_head(7, kind)
+    rows, captions = torch.tensor([3, 0, 2]), torch.tensor([1, 1, 3])
+    asked, upstream = problem("test", *made), weighed(made).double()
+    S = reference.cross_attention_similarity(*made)
+    scores = asked.select(PAIRS, backend)(asked, torch.zeros_like(S), rows, captions)
+    torch.testing.assert_close(scores, torch.zeros_like(S).index_put((rows, captions), S[rows, captions]))
+    chosen = torch.zeros_like(S).index_put((rows, captions), torch.ones(3, dtype=torch.float64))
+    first, last = flat_arguments(asked, backend)
+    found = torch.ops.pcsr_fast.cross_attention_gradient(upstream, *first, rows, captions, *last)
+    for ours, theirs in zip(found, gradients(made, upstream * chosen, "reference"), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-11)
 
 
 def pair_gradients(made: Heads, pairs: Pairs, upstream: Tensor) -> list[Tensor]:
