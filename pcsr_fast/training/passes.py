@@ -1,6 +1,6 @@
 """Passes over whole sets in evaluation mode: encodings, per-sample losses, score matrices.
 
-Of a head that keeps regions and words, a set's encodings are gigabytes: no more than MOST_BYTES of them are held at once.
+Of a head that keeps regions and words, a set's encodings are gigabytes: a pass needs no more than about MOST_BYTES.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops.scores import Product, Scores, triplet_loss_of
 from pcsr_fast.training.batches import padded
 
-# Half for encodings that are kept, half for the work on a block of them.
+# Encodings that are kept are a part of it: there is the work on a block of them, and what the allocator keeps.
 MOST_BYTES = 2**30
 # Pictures and captions that a head scores in one go.
 BLOCK = 128
@@ -178,7 +178,7 @@ def _text_shards(
     for span in _spans(len(ids), size):
         block = _Block(by_length[span], encode_texts(model, pairs, ids[by_length[span]], size, device))
         held += block.texts.values.nbytes
-        if shard and held > MOST_BYTES // 2:
+        if shard and held > MOST_BYTES // 4:
             yield shard
             shard, held = [], block.texts.values.nbytes
         shard.append(block)
@@ -199,7 +199,7 @@ def head_scores(
     """Similarity (k, m) of the pictures `rows` with the captions `ids` by a cross-attention head, float32 on the CPU.
 
     A block of at most `size` pictures meets a block of captions at a time. Captions are encoded once, pictures once for
-    every shard of captions that memory holds (MOST_BYTES; about 10,000 captions of 12 words of 1024 numbers).
+    every shard of captions that memory holds (MOST_BYTES; about 5,000 captions of 12 words of 1024 numbers).
     `report` hears of every block.
     """
     model.eval()
