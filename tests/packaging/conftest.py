@@ -33,7 +33,7 @@ class Environment:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PCSR_", "PYTHONPATH"))}
         command_line = [str(part) for part in command]
         return subprocess.run(
-            command_line, cwd=cwd, env=inherited | variables, capture_output=True, text=True, check=False, timeout=240
+            command_line, cwd=cwd, env=inherited | variables, capture_output=True, text=True, check=False, timeout=900
         )
 
     def install(self, *arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,8 @@ import pytest
 from pcsr_fast.version import __version__
 from tests.packaging.conftest import Environment
 
-pytestmark = pytest.mark.xdist_group("packaging")
+# Each install compiles the native core, for minutes on busy cores.
+pytestmark = [pytest.mark.xdist_group("packaging"), pytest.mark.timeout(1800)]
 
 FACTS = """
 import importlib.metadata, json, pathlib
