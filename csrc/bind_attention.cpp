@@ -2,8 +2,6 @@
 #include "bindings.h"
 #include "cpu/attention_gradient.h"
 
-#include <string>
-
 namespace py = pybind11;
 
 namespace {
@@ -14,12 +12,6 @@ using Problem = std::tuple<MatrixArgument, std::int64_t, MatrixArgument, std::in
 pcsr::CrossAttention problem(const Problem& argument) {
     const auto& [regions, each, words, longest, lengths] = argument;
     return {matrix(regions), each, matrix(words), longest, pointer<const std::int64_t>(lengths)};
-}
-
-pcsr::Precision precision_of(const std::string& name) {
-    return name == "bf16"    ? pcsr::Precision::bf16
-           : name == "exact" ? pcsr::Precision::exact
-                             : pcsr::Precision::automatic;
 }
 
 using Weights = std::tuple<std::array<MatrixArgument, 6>, float>;

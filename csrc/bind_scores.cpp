@@ -4,18 +4,9 @@
 #include "cpu/ranks.h"
 #include "cpu/search.h"
 
-#include <string>
-
 namespace py = pybind11;
 
 namespace {
-
-pcsr::Precision precision_of(const std::string& name) {
-    return name == "bf16"       ? pcsr::Precision::bf16
-           : name == "screened" ? pcsr::Precision::screened
-           : name == "exact"    ? pcsr::Precision::exact
-                                : pcsr::Precision::automatic;
-}
 
 template <typename T>
 pcsr::Hardest<T> found(const std::array<Address, 5>& out) {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -112,15 +112,15 @@ def _near(expected: Callable[[], tuple[Tensor, ...]]) -> Callable[[str, Any], st
     def by_item(got: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return got[0], *(value.flatten(1) for value in got[1:3])
 
+    expected = cache(expected)
     exact = checker(lambda: by_item(expected()))
-    kept: list[Tensor] = []
 
     def check(name: str, got: tuple[Tensor, ...]) -> str | None:
         if "bf16" not in name:
             return exact(name, by_item(got))
-        kept[:] = kept or [expected()[0]]
-        wrong = not torch.allclose(got[0], kept[0], rtol=0, atol=HALF)
-        return f"loss {float(got[0])!r}, expected {float(kept[0])!r}" if wrong else None
+        loss = expected()[0]
+        wrong = not torch.allclose(got[0], loss, rtol=0, atol=HALF)
+        return f"loss {float(got[0])!r}, expected {float(loss)!r}" if wrong else None
 
     return check
 

@@ -1,11 +1,12 @@
 #include "attention.h"
 
 #include "attention_panels.h"
+#include "product_tile.h"
 
 namespace pcsr::PCSR_ISA {
 namespace {
 
-constexpr int tile_rows = PCSR_VECTOR_BYTES == 64 ? 9 : 4;
+constexpr int graph_rows = PCSR_VECTOR_BYTES == 64 ? 9 : 4;
 
 // The first `count` lanes of a vector; what lies beyond belongs to another caption.
 PCSR_INLINE void store_first(float* to, V values, std::int64_t count) {
@@ -60,26 +61,11 @@ void unit(float* rows, std::int64_t stride, std::int64_t depth, const float* bia
 template <int vectors>
 PCSR_INLINE void weigh_edges(const GraphStep& graph, const Segment& segment, std::int64_t asking, std::int64_t width) {
     const float* const queries = graph.products + segment.first + asking;
-    for (std::int64_t key = 0; key < segment.count; key += tile_rows) {
-        const float* const keys = graph.nodes + segment.first + key;
-        V sums[tile_rows][vectors] = {};
-        for (std::int64_t k = 0; k < graph.size; ++k) {
-            V query[vectors];
-#pragma GCC unroll 2
-            for (int vector = 0; vector < vectors; ++vector) {
-                query[vector] = load(queries + k * graph.stride + vector * step);
-            }
+    for (std::int64_t key = 0; key < segment.count; key += graph_rows) {
+        V sums[graph_rows][vectors] = {};
+        add_products(graph.nodes + segment.first + key, graph.stride, queries, graph.stride, graph.size, sums);
 #pragma GCC unroll 12
-            for (int row = 0; row < tile_rows; ++row) {
-                const V node = broadcast(keys[k * graph.stride + row]);
-#pragma GCC unroll 2
-                for (int vector = 0; vector < vectors; ++vector) {
-                    sums[row][vector] += node * query[vector];
-                }
-            }
-        }
-#pragma GCC unroll 12
-        for (int row = 0; row < tile_rows; ++row) {
+        for (int row = 0; row < graph_rows; ++row) {
 #pragma GCC unroll 2
             for (int vector = 0; vector < vectors; ++vector) {
                 store(graph.edges + (key + row) * width + asking + vector * step, sums[row][vector]);
@@ -108,8 +94,8 @@ PCSR_INLINE void mix(const GraphStep& graph, const Segment& segment, std::int64_
                      const V* scales) {
     const float* const values = graph.products + graph.size * graph.stride + segment.first;
     float* const out = graph.nodes + segment.first + asking;
-    for (std::int64_t k = 0; k < graph.size; k += tile_rows) {
-        V sums[tile_rows][vectors] = {};
+    for (std::int64_t k = 0; k < graph.size; k += graph_rows) {
+        V sums[graph_rows][vectors] = {};
         for (std::int64_t key = 0; key < segment.count; ++key) {
             V edge[vectors];
 #pragma GCC unroll 2
@@ -117,7 +103,7 @@ PCSR_INLINE void mix(const GraphStep& graph, const Segment& segment, std::int64_
                 edge[vector] = load(graph.edges + key * width + asking + vector * step);
             }
 #pragma GCC unroll 12
-            for (int row = 0; row < tile_rows; ++row) {
+            for (int row = 0; row < graph_rows; ++row) {
                 const V value = broadcast(values[(k + row) * graph.stride + key]);
 #pragma GCC unroll 2
                 for (int vector = 0; vector < vectors; ++vector) {
@@ -126,7 +112,7 @@ PCSR_INLINE void mix(const GraphStep& graph, const Segment& segment, std::int64_
             }
         }
 #pragma GCC unroll 12
-        for (int row = 0; row < tile_rows; ++row) {
+        for (int row = 0; row < graph_rows; ++row) {
 #pragma GCC unroll 2
             for (int vector = 0; vector < vectors; ++vector) {
                 store_first(out + (k + row) * graph.stride + vector * step, sums[row][vector] * scales[vector],
@@ -172,13 +158,10 @@ void answer(const LastStep& last, const Segment& segment) {
         most = larger<float>(most, edges);
         store(last.edges + node, edges);
     }
-    float largest = most[0];
-    for (int lane = 1; lane < step; ++lane) {
-        largest = most[lane] > largest ? most[lane] : largest;
-    }
+    const V largest = broadcast(largest_of(most));
     V totals{};
     for (std::int64_t node = 0; node < segment.count; node += step) {
-        const V weight = exp<float>(load(last.edges + node) - broadcast(largest));
+        const V weight = exp<float>(load(last.edges + node) - largest);
         totals += weight;
         store(last.edges + node, weight);
     }

@@ -31,6 +31,14 @@ PCSR_INLINE float sum_of(V values) {
     return values[0];
 }
 
+PCSR_INLINE float largest_of(V values) {
+    float largest = values[0];
+    for (int lane = 1; lane < step; ++lane) {
+        largest = values[lane] > largest ? values[lane] : largest;
+    }
+    return largest;
+}
+
 PCSR_INLINE Vec<Index<float>> first_lanes(std::int64_t count) {
     return iota<Index<float>>() < broadcast(static_cast<Index<float>>(count));
 }

@@ -69,6 +69,13 @@ inline std::vector<PairBlock> plan_pairs(const CrossAttention& problem, const Pa
     return blocks;
 }
 
+// For blocks whose nodes meet `rows` rows as wide as a word.
+inline int threads_for_pairs(const CrossAttention& problem, const std::vector<PairBlock>& blocks, std::int64_t rows) {
+    return blocks.empty() ? 1
+                          : threads_for(double(blocks.size()) * double(blocks.front().nodes()) *
+                                        double(problem.words.width) * double(rows));
+}
+
 // The most of anything that a block has.
 struct Capacity {
     explicit Capacity(const std::vector<PairBlock>& blocks) {

@@ -83,14 +83,6 @@ void dots(const Rows& x, const Rows& y, float* out, std::int64_t stride) {
     }
 }
 
-PCSR_INLINE float largest_of(V values) {
-    float largest = values[0];
-    for (int lane = 1; lane < step; ++lane) {
-        largest = values[lane] > largest ? values[lane] : largest;
-    }
-    return largest;
-}
-
 PCSR_INLINE void soften_row(float* row, std::int64_t count) {
     V most = broadcast(-__builtin_inff());
     for (std::int64_t n = 0; n < count; n += step) {

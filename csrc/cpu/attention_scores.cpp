@@ -104,8 +104,6 @@ public:
     std::int64_t width;
 };
 
-constexpr float sgr_sharpness = 9;
-
 // What one thread needs beside: rows of `stride` columns of a chunk, rows of `pair_stride` pairs of a block of images.
 template <typename P>
 struct ReasoningRoom {

@@ -6,6 +6,8 @@
 
 namespace pcsr {
 
+constexpr float sgr_sharpness = 9; // of the attention over regions; SCAN is given its own
+
 // Regions (images * each, d) and words (captions * longest, d) in float32, of which the first lengths[c] are valid.
 struct CrossAttention {
     Matrix regions;

@@ -1,23 +1,12 @@
+#include "amx_tiles.h"
 #include "attention_split.h"
-
-#include <immintrin.h>
 
 namespace pcsr::amx {
 namespace {
 
-constexpr int tile = 16; // rows of a tile; its 64 bytes hold 32 bfloat16 or 16 float32
-constexpr int panel_rows = 2 * tile;
 constexpr int panel_columns = 2 * tile;
-constexpr int depth = 32;
-constexpr int values = tile * depth; // of a tile
-
-struct TileShape {
-    std::uint8_t palette = 1;
-    std::uint8_t start_row = 0;
-    std::uint8_t reserved[14] = {};
-    std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    std::uint8_t rows[16] = {tile, tile, tile, tile, tile, tile, tile, tile};
-};
+constexpr int depth = tile_depth;
+constexpr int values = tile_values;
 
 std::uint16_t round_half(float value) {
     std::uint32_t bits;
@@ -85,58 +74,28 @@ void pack_columns(const Matrix& from, std::int64_t first, std::int64_t count, Sp
     }
 }
 
-// The lines of two tiles.
-void prefetch_tiles(const std::uint16_t* from) {
-#pragma GCC unroll 32
-    for (int line = 0; line < 2 * tile; ++line) {
-        _mm_prefetch(reinterpret_cast<const char*>(from + line * depth), _MM_HINT_T0);
-    }
-}
-
 // 2 x 2 tiles of sums: large by small parts, large by large, small by large, so that each tile is loaded once.
 void multiply(const Split* rows, std::int64_t row_panels, const Split* columns, std::int64_t width, float* scores,
               std::int64_t stride) {
     const TileShape shape;
     _tile_loadconfig(&shape);
     const std::int64_t blocks = (width + depth - 1) / depth;
-    constexpr int bytes = depth * sizeof(std::uint16_t);
     const auto* a = reinterpret_cast<const std::uint16_t*>(rows);
     for (std::int64_t panel = 0; panel < row_panels; ++panel) {
         const auto* b = reinterpret_cast<const std::uint16_t*>(columns);
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
+        clear_sums();
         for (std::int64_t block = 0; block < blocks; ++block, a += 4 * values, b += 4 * values) {
-            _tile_loadd(4, a, bytes);
-            _tile_loadd(5, a + values, bytes);
-            _tile_loadd(6, b + values, bytes);
-            _tile_loadd(7, b + 3 * values, bytes);
+            load_rows(a, a + values);
+            load_columns(b + values, b + 3 * values);
             prefetch_tiles(a + 4 * values);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-            _tile_loadd(6, b, bytes);
-            _tile_loadd(7, b + 2 * values, bytes);
+            add_products();
+            load_columns(b, b + 2 * values);
             prefetch_tiles(a + 6 * values);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-            _tile_loadd(4, a + 2 * values, bytes);
-            _tile_loadd(5, a + 3 * values, bytes);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
+            add_products();
+            load_rows(a + 2 * values, a + 3 * values);
+            add_products();
         }
-        float* const to = scores + panel * panel_rows * stride;
-        const std::int64_t out_bytes = stride * static_cast<std::int64_t>(sizeof(float));
-        _tile_stored(0, to, out_bytes);
-        _tile_stored(1, to + tile, out_bytes);
-        _tile_stored(2, to + tile * stride, out_bytes);
-        _tile_stored(3, to + tile * stride + tile, out_bytes);
+        store_sums(scores + panel * panel_rows * stride, stride);
     }
     _tile_release();
 }

@@ -7,8 +7,8 @@ namespace {
 class ScanPairs {
 public:
     ScanPairs(const CrossAttention& problem, float sharpness, const std::vector<PairBlock>& blocks)
-        : capacity_(blocks),
-          products_(threads_of(problem, blocks), std::max({problem.words.width, problem.each, capacity_.words})),
+        : capacity_(blocks), products_(threads_for_pairs(problem, blocks, problem.each),
+                                       std::max({problem.words.width, problem.each, capacity_.words})),
           attention_(problem, sharpness, capacity_, products_), regions_(problem.each, problem.words.width),
           turned_(capacity_.words, problem.each), cosines_(capacity_.words), gradient_(capacity_.words, problem.each),
           words_(capacity_.words, problem.words.width) {
@@ -60,12 +60,6 @@ public:
     }
 
 private:
-    static int threads_of(const CrossAttention& problem, const std::vector<PairBlock>& blocks) {
-        return blocks.empty() ? 1
-                              : threads_for(double(blocks.size()) * double(blocks.front().words) *
-                                            double(problem.words.width) * double(problem.each));
-    }
-
     Rows part(const Plane& plane, const Pair& pair) const { return attention_.part(plane, pair); }
 
     // Scores, weights, and the weights turned by G.

@@ -6,8 +6,6 @@
 namespace pcsr {
 namespace {
 
-constexpr float sgr_sharpness = 9;
-
 Matrix rows_of(const Matrix& from, std::int64_t first, std::int64_t rows) {
     return {static_cast<const float*>(from.data) + first * from.stride, Type::f32, rows, from.width, from.stride};
 }
@@ -16,17 +14,11 @@ const float* row_of(const Matrix& from, std::int64_t row) {
     return static_cast<const float*>(from.data) + row * from.stride;
 }
 
-int threads_of(const CrossAttention& problem, const Reasoning& weights, const std::vector<PairBlock>& blocks) {
-    return blocks.empty() ? 1
-                          : threads_for(double(blocks.size()) * double(blocks.front().nodes()) *
-                                        double(problem.words.width) * double(problem.each + weights.size()));
-}
-
 // Scores of a block's pairs, and all that their gradient is made from.
 class SgrPairs {
 public:
     SgrPairs(const CrossAttention& problem, const Reasoning& weights, const std::vector<PairBlock>& blocks)
-        : capacity(blocks), products(threads_of(problem, weights, blocks),
+        : capacity(blocks), products(threads_for_pairs(problem, blocks, problem.each + weights.size()),
                                      std::max({problem.words.width, weights.size(), problem.each, capacity.nodes})),
           attention(problem, sgr_sharpness, capacity, products), weights(weights), size(weights.size()),
           steps(weights.steps()), contexts(capacity.words, problem.words.width),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pcsr_fast import backends
+from pcsr_fast.ops import _dispatch
 from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops.cpu import cross_attention as cpu
 from pcsr_fast.ops.cross_attention_blocks import grid_blocks, run_blocks
@@ -39,9 +40,14 @@ class Problem(NamedTuple):
         """Whether a score depends on the other images of its caption."""
         return uses_batch_statistics(self.head)
 
-    def select(self, op: str, backend: str) -> Any:
-        """The implementation that `backend` ("" for none asked for) means."""
-        return backends.select(op, backend or None, *self[:4], precision=self.precision)
+    def run(self, op: str, backend: str, *raw: Any) -> Any:
+        """Run `op` on `raw` by the backend that these arguments and `backend` ("" for none asked for) choose."""
+        return _dispatch.run(op, backend, self[:4], {"precision": self.precision}, *raw)
+
+    def scores(self, backend: str) -> tuple[Tensor, ...]:
+        """Scores (B, C), and of SAF in training the statistics."""
+        found = self.run(FILTRATION if self.whole_columns else SIMILARITY, backend, *self)
+        return (found,) if isinstance(found, Tensor) else tuple(found)
 
 
 def flat_arguments(given: Problem, backend: str | None) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pcsr_fast import backends
-from pcsr_fast.ops._cross_attention_backends import FILTRATION, SIMILARITY, Problem
+from pcsr_fast.ops._cross_attention_backends import SIMILARITY, Problem
 from pcsr_fast.ops.cpu import cross_attention as cpu
 from pcsr_fast.ops.cpu import cross_attention_pairs as cpu_pairs
 from pcsr_fast.ops.cross_attention_blocks import gradient_by_blocks, grid_blocks, pair_blocks, run_blocks
@@ -34,15 +34,15 @@ def _through_operands(given: Problem, of_operands: Callable[[Operands], Sequence
     asked, leaves = _leaves(given)
     with torch.enable_grad():
         operands = prepare(asked.regions, asked.words, asked.head)
-    found = of_operands(prepare(given.regions, given.words, given.head))
-    flat = (*operands[:4], *operands.shared)
-    kept = [(made, one) for made, one in zip(flat, found, strict=True) if one is not None and made.requires_grad]
+    found = of_operands(operands.mapped(Tensor.detach))
+    pairs = zip(operands.flat(), found, strict=True)
+    kept = [(made, one) for made, one in pairs if one is not None and made.requires_grad]
     made, outer = zip(*kept, strict=True)
     return torch.autograd.grad(made, leaves, outer, materialize_grads=True)
 
 
 def _reference_pairs(given: Problem, scores: Tensor, rows: Tensor, captions: Tensor) -> Tensor:
-    S = given.select(SIMILARITY, "reference")(*given)
+    S = given.run(SIMILARITY, "reference", *given)
     return scores.index_put((rows, captions), S[rows, captions])
 
 
@@ -51,8 +51,7 @@ def _reference_gradient(
 ) -> Sequence[Tensor]:
     asked, leaves = _leaves(given)
     with torch.enable_grad():
-        found = given.select(FILTRATION if given.whole_columns else SIMILARITY, "reference")(*asked)
-        S = found if isinstance(found, Tensor) else found.scores
+        S = asked.scores("reference")[0]
     if rows is not None and captions is not None:
         upstream = torch.zeros_like(upstream).index_put((rows, captions), upstream[rows, captions])
     return torch.autograd.grad(S, leaves, upstream, materialize_grads=True)
@@ -65,7 +64,7 @@ def _torch_pairs(given: Problem, scores: Tensor, rows: Tensor, captions: Tensor)
 
 
 def _torch_gradient(given: Problem, upstream: Tensor, rows: Tensor | None, captions: Tensor | None) -> Sequence[Tensor]:
-    def of_operands(operands: Operands) -> list[Tensor]:
+    def of_operands(operands: Operands) -> tuple[Tensor, ...]:
         if rows is None or captions is None:
             blocks = grid_blocks(operands, given.lengths, given.chunk, given.whole_columns)
         else:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._C import DispatchKey
 
-from pcsr_fast.ops._cross_attention_backends import FILTRATION, SIMILARITY, problem_of
+from pcsr_fast.ops._cross_attention_backends import problem_of
 from pcsr_fast.ops._cross_attention_gradients import GRADIENT, PAIRS
 from pcsr_fast.ops._triplet_op import triplet_from_scores_op
 from pcsr_fast.reference.saf import SafParameters
@@ -32,11 +32,9 @@ def cross_attention_op(
     regions: Tensor, words: Tensor, lengths: Tensor, head: Sequence[Tensor], *last: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     given, backend = problem_of(regions, words, lengths, head, last)
-    implementation = given.select(FILTRATION if given.whole_columns else SIMILARITY, backend)
-    with torch.autocast(regions.device.type, enabled=False):
-        found = implementation(*given)
-    none = regions.new_empty(0), regions.new_empty(0)
-    return (found, *none) if isinstance(found, Tensor) else tuple(found)
+    S, *statistics = given.scores(backend)
+    mean, variance = statistics or (regions.new_empty(0), regions.new_empty(0))
+    return S, mean, variance
 
 
 @cross_attention_op.register_fake
@@ -81,9 +79,8 @@ def gradient_op(
     """Gradients of regions, words and every tensor of the head, given that of the scores (B, C): of the pairs listed
     alone, or of all."""
     given, backend = problem_of(regions, words, lengths, head, last)
-    with torch.autocast(regions.device.type, enabled=False), _graphs():
-        whole = given.select(GRADIENT, backend)(given, upstream, rows, captions)
-    return _apart(whole)
+    with _graphs():
+        return _apart(given.run(GRADIENT, backend, given, upstream, rows, captions))
 
 
 def _apart(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -123,8 +120,8 @@ def hardest_of_head_op(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores (B, B) of positives and of the hardest negatives of active hinges, -inf at others, and the pairs among them
     that have a gradient: images rows[p] with captions captions[p]."""
-    given, _ = problem_of(regions, words, lengths, head, last, "hardest_triplet_of_head")
-    S = cross_attention_op(regions, words, lengths, head, *last)[0]
+    given, backend = problem_of(regions, words, lengths, head, last, "hardest_triplet_of_head")
+    S = given.scores(backend)[0]
     row, column, row_index, column_index = triplet_from_scores_op(S, margin, margin_mode, "hardest", groups, "")
     # A screened hinge of 0 may be a little above: its pair is scored again all the same.
     screened = given.precision == "bf16"
@@ -169,8 +166,7 @@ def pairs_of_head_op(
     if given.precision != "bf16":
         return scores.clone()
     exact = given._replace(precision="exact")
-    with torch.autocast(regions.device.type, enabled=False):
-        found: Tensor = exact.select(PAIRS, backend)(exact, scores, rows, captions)
+    found: Tensor = exact.run(PAIRS, backend, exact, scores, rows, captions)
     return found
 
 

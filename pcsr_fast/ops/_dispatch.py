@@ -22,7 +22,7 @@ def at_precision(value: Tensor, precision: str) -> Tensor:
     return wide.to(compute_dtype(value.dtype))
 
 
-def run(op: str, backend: str, tensors: tuple[Tensor, ...], options: dict[str, Any], *raw: Any) -> Any:
+def run(op: str, backend: str, tensors: tuple[Any, ...], options: dict[str, Any], *raw: Any) -> Any:
     """Run `op` on `raw`; `tensors` and `options` are the public arguments a backend decides by.
 
     Autocast is off inside: it would silently turn float32 scores into half precision.

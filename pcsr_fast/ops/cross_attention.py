@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pcsr_fast import backends
@@ -40,9 +39,7 @@ def scores_and_statistics(op: str, given: Problem, backend: str | None) -> tuple
         found: tuple[Tensor, ...] = cross_attention_op(*first, *last)
         return found
     check_word_counts(op, given.lengths, given.words)
-    with torch.autocast(given.regions.device.type, enabled=False):
-        S = backends.select(op, "reference")(*given)
-    return (S,) if isinstance(S, Tensor) else tuple(S)
+    return given.scores("reference")
 
 
 def cross_attention_similarity(

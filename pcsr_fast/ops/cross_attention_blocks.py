@@ -93,15 +93,13 @@ def run_blocks(evaluate: Evaluate, operands: Operands, blocks: Iterable[Block], 
 
 def gradient_by_blocks(
     evaluate: Evaluate, operands: Operands, blocks: Iterable[Block], upstream: Tensor
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     """Gradients with respect to the operands, the shared ones last, given that of the scores (B, C)."""
-    regions, words, images, captions, shared = operands
-    sums = [torch.zeros_like(value) for value in (regions, words, images, captions, *shared)]
-    totals = Operands(sums[0], sums[1], sums[2], sums[3], tuple(sums[4:]))
+    totals = operands.mapped(torch.zeros_like)
     for block in blocks:
-        leaves = [value.detach().requires_grad_() for value in (*block.cut(operands), *shared)]
+        leaves = [value.detach().requires_grad_() for value in (*block.cut(operands), *operands.shared)]
         with torch.enable_grad():
             scores = evaluate(*leaves)[0]
         given = upstream[block.rows, block.captions].view_as(scores)
         block.add(totals, torch.autograd.grad(scores, leaves, given, materialize_grads=True))
-    return sums
+    return totals.flat()

@@ -30,6 +30,15 @@ class Operands(NamedTuple):
     captions: Tensor
     shared: tuple[Tensor, ...]
 
+    def flat(self) -> tuple[Tensor, ...]:
+        """All of them, the shared ones last."""
+        return self.regions, self.words, self.images, self.captions, *self.shared
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Operands:
+        """`change` of each."""
+        regions, words, images, captions, *shared = map(change, self.flat())
+        return Operands(regions, words, images, captions, tuple(shared))
+
 
 # (regions, words, images, captions, *shared) of a block -> scores (b, c), then statistics (c,) if there are any.
 Evaluate = Callable[..., tuple[Tensor, ...]]

@@ -148,7 +148,7 @@ class SplitPass:
             texts = whole.texts.select(index)
             if model.head is not None:
                 # Padded as a batch of its own would be: a classifier may read the padding.
-                texts = TextFeatures(texts.values[:, : int(texts.lengths.max())], texts.lengths)
+                texts = TextFeatures(texts.words, texts.lengths)
             return Encoded(whole.images[images], texts)
         images = encode_images(model, self.pairs, self.held[ids], self.size, self.device)
         return Encoded(images, encode_texts(model, self.pairs, ids, self.size, self.device))

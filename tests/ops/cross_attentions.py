@@ -148,7 +148,7 @@ def cross_attention_errors() -> list[tuple[float, float]]:
 def scores_of_pairs(made: Heads, chosen: Tensor, filler: float = 0.0) -> Tensor:
     """Scores (B, C) of the pairs listed for the native core, those not 0 in `chosen`; `filler` elsewhere."""
     asked = problem("test", *made)
-    return asked.select(PAIRS, "cpu")(asked, torch.full(chosen.shape, filler), *chosen.nonzero(as_tuple=True))
+    return asked.run(PAIRS, "cpu", asked, torch.full(chosen.shape, filler), *chosen.nonzero(as_tuple=True))
 
 
 @st.composite

@@ -98,7 +98,7 @@ def test_every_backend_knows_some_pairs_alone(kind: str, backend: str):
     rows, captions = torch.tensor([3, 0, 2]), torch.tensor([1, 1, 3])
     asked, upstream = problem("test", *made), weighed(made).double()
     S = reference.cross_attention_similarity(*made)
-    scores = asked.select(PAIRS, backend)(asked, torch.zeros_like(S), rows, captions)
+    scores = asked.run(PAIRS, backend, asked, torch.zeros_like(S), rows, captions)
     torch.testing.assert_close(scores, torch.zeros_like(S).index_put((rows, captions), S[rows, captions]))
     chosen = torch.zeros_like(S).index_put((rows, captions), torch.ones(3, dtype=torch.float64))
     first, last = flat_arguments(asked, backend)

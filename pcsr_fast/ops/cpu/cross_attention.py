@@ -10,6 +10,7 @@ from torch import Tensor
 from pcsr_fast import native
 from pcsr_fast.ops.cpu import arguments
 from pcsr_fast.ops.cpu.arguments import address, matrix
+from pcsr_fast.ops.cross_attention_forms import Operands, prepare
 from pcsr_fast.reference.cross_attention import HeadParameters
 from pcsr_fast.reference.saf import SafParameters
 from pcsr_fast.reference.scan import ScanParameters
@@ -40,16 +41,15 @@ def problem_arguments(regions: Tensor, words: Tensor, lengths: Tensor) -> tuple[
     return (matrix(held[0]), regions.shape[1], matrix(held[1]), words.shape[1], address(held[2])), held
 
 
-def _reasoning(head: SgrParameters) -> list[Tensor]:
-    """Weights as the kernel takes them: M = W_k^T W_q and u = W_k^T b_q folded, what else Q K^T has cancels (K4)."""
-    keys = head.key_weight.detach().double().transpose(1, 2)
-    folded = keys @ head.query_weight.detach().double()
-    tilts = (keys @ head.query_bias.detach().double().unsqueeze(2)).squeeze(2)
-    graph = torch.cat([folded, head.update_weight.detach().double()], dim=1)
-    steps = torch.stack([tilts, head.update_bias.detach().double()], dim=1).flatten(0, 1)
-    ends = [value.detach().double().unsqueeze(0) for value in (head.local_bias, head.glob_bias, head.output_weight)]
-    matrices = (head.images, head.captions, head.local_weight, head.glob_weight, graph)
-    return [matrix_rows(value) for value in (*matrices, torch.cat([*ends[:2], steps, ends[2]]))]
+def reasoning_arguments(operands: Operands) -> tuple[Any, list[Tensor]]:
+    """What is learnt, as the kernels of SGR take it, and the tensors that it points into; of what `prepare` makes."""
+    local, local_bias, glob, glob_bias, edges, tilts, updates, biases, output, output_bias = operands.shared
+    graph = torch.cat([edges, updates], dim=1)
+    vectors = torch.cat(
+        [local_bias[None], glob_bias[None], torch.stack([tilts, biases], 1).flatten(0, 1), output[None]]
+    )
+    held = [matrix_rows(v) for v in (operands.images, operands.captions, local, glob, graph, vectors)]
+    return ([matrix(value) for value in held], float(output_bias)), held
 
 
 def sgr_scores(
@@ -63,11 +63,11 @@ def sgr_scores(
     Results depend neither on the number of threads nor on the other images and captions.
     """
     problem, held = problem_arguments(regions, words, lengths)
-    weights = _reasoning(head)
+    double = SgrParameters(*(value.detach().double() for value in head))  # what is folded is rounded once
+    weights, held_weights = reasoning_arguments(prepare(regions, words, double))
     out = torch.empty(len(regions), len(words))
-    bias = float(head.output_bias)
-    native.load().sgr_f32(problem, ([matrix(value) for value in weights], bias), precision, address(out))
-    del held  # alive until here
+    native.load().sgr_f32(problem, weights, precision, address(out))
+    del held, held_weights  # alive until here
     return out
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pcsr_fast import native
-from pcsr_fast.ops.cpu.arguments import address, matrix
-from pcsr_fast.ops.cpu.cross_attention import matrix_rows, problem_arguments
+from pcsr_fast.ops.cpu.arguments import address
+from pcsr_fast.ops.cpu.cross_attention import problem_arguments, reasoning_arguments
 from pcsr_fast.ops.cross_attention_forms import Operands
 from pcsr_fast.reference.cross_attention import HeadParameters
 from pcsr_fast.reference.scan import ScanParameters
@@ -22,17 +22,6 @@ class Pairs(NamedTuple):
     captions: Tensor
 
 
-def _weights(operands: Operands) -> tuple[Any, list[Tensor]]:
-    """What is learnt, as the kernels take it, and the tensors that it points into."""
-    local, local_bias, glob, glob_bias, edges, tilts, updates, biases, output, output_bias = operands.shared
-    graph = torch.cat([edges, updates], dim=1)
-    vectors = torch.cat(
-        [local_bias[None], glob_bias[None], torch.stack([tilts, biases], 1).flatten(0, 1), output[None]]
-    )
-    held = [matrix_rows(v) for v in (operands.images, operands.captions, local, glob, graph, vectors)]
-    return ([matrix(value) for value in held], float(output_bias)), held
-
-
 def _pairs(pairs: Pairs, upstream: Tensor | None) -> tuple[Any, list[Tensor]]:
     held = [value.to(torch.int64).contiguous() for value in pairs]
     if upstream is not None:
@@ -43,7 +32,7 @@ def _pairs(pairs: Pairs, upstream: Tensor | None) -> tuple[Any, list[Tensor]]:
 def sgr_pairs(operands: Operands, lengths: Tensor, pairs: Pairs) -> Tensor:
     """Scores (P,) of the pairs."""
     problem, held = problem_arguments(operands.regions, operands.words, lengths)
-    weights, held_weights = _weights(operands)
+    weights, held_weights = reasoning_arguments(operands)
     some, held_pairs = _pairs(pairs, None)
     out = torch.empty(len(pairs.rows))
     native.load().sgr_pairs_f32(problem, weights, some, address(out))
@@ -54,7 +43,7 @@ def sgr_pairs(operands: Operands, lengths: Tensor, pairs: Pairs) -> Tensor:
 def sgr_gradient(operands: Operands, lengths: Tensor, pairs: Pairs, upstream: Tensor) -> list[Tensor | None]:
     """Gradients of sum_p upstream[p] score[p] with respect to the operands, in their order, the shared ones last."""
     problem, held = problem_arguments(operands.regions, operands.words, lengths)
-    weights, held_weights = _weights(operands)
+    weights, held_weights = reasoning_arguments(operands)
     some, held_pairs = _pairs(pairs, upstream)
     size, steps = len(operands.shared[1]), len(operands.shared[4])
     own = [torch.empty(value.shape) for value in (*operands[:4], operands.shared[0], operands.shared[2])]
