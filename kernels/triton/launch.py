@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
+
+import triton
 
 
 class Plan(NamedTuple):
@@ -59,24 +60,42 @@ class Sides(NamedTuple):
         return self.row_ids, self.column_ids
 
 
+class Source(NamedTuple):
+    """Where scores (rows, columns) come from: the product x y^T, or x itself where there is no y."""
+
+    x: Tensor
+    y: Tensor | None
+
+    def transposed(self) -> Source:
+        """The same scores with rows and columns exchanged."""
+        return Source(self.x.T, None) if self.y is None else Source(self.y, self.x)
+
+    @property
+    def operands(self) -> dict[str, Any]:
+        """What `tile_of_scores` takes, besides tile and precision."""
+        y = self.x if self.y is None else self.y
+        strides = {"x_stride": self.x.stride(0), "y_stride": y.stride(0 if self.y is not None else 1)}
+        wide = interpreting() and self.x.dtype == torch.bfloat16 and self.y is not None
+        return {"x": self.x, "y": y, "D": self.x.shape[1], **strides, "WIDE": wide, "LOADED": self.y is None}
+
+
 def interpreting() -> bool:
     """Whether kernels run in Triton's interpreter, on tensors of the CPU."""
     return bool(triton.knobs.runtime.interpret)
 
 
-def is_wide(value: Tensor) -> bool:
-    """Whether inputs are widened after each load: bfloat16 in the interpreter, which multiplies its bits as numbers."""
-    return interpreting() and value.dtype == torch.bfloat16
+def sources(sides: Sides, plan: Plan) -> Iterator[tuple[slice, Source]]:
+    """The scores of all rows at once when fused, else ready-made ones of `plan.chunk` rows at a time."""
+    rows = sides.x.shape[0]
+    if plan.schedule == "fused":
+        yield slice(0, rows), Source(sides.x, sides.y)
+        return
+    for first in range(0, rows, plan.chunk):
+        block = slice(first, min(first + plan.chunk, rows))
+        yield block, Source(product(sides.x[block], sides.y), None)
 
 
-def chunks(rows: int, plan: Plan) -> Iterator[slice]:
-    """All rows at once when fused, else `plan.chunk` at a time."""
-    step = rows if plan.schedule == "fused" else plan.chunk
-    for first in range(0, rows, step):
-        yield slice(first, min(first + step, rows))
-
-
-def product(x: Tensor, y: Tensor, plan: Plan) -> Tensor:
+def product(x: Tensor, y: Tensor) -> Tensor:
     """x y^T (rows, M) in float32 by the vendor's library; half-precision inputs go through tensor cores."""
     if x.dtype == torch.float32:
         return x @ y.T
@@ -96,3 +115,9 @@ def programs(plan: Plan, rows: int, columns: int, device: torch.device) -> int:
     """How many programs share the tiles of a matrix."""
     tiles = triton.cdiv(rows, plan.block_m) * triton.cdiv(columns, plan.block_n)
     return min(tiles, plan.waves * multiprocessors(device))
+
+
+def parts(plan: Plan, rows: int, columns: int, device: torch.device) -> int:
+    """Into how many the columns of each strip of rows are cut, so that every multiprocessor has work."""
+    wanted = triton.cdiv(plan.waves * multiprocessors(device), triton.cdiv(rows, plan.block_m))
+    return min(wanted, triton.cdiv(columns, plan.block_n))

@@ -7,11 +7,12 @@ is deterministic. `fused` computes the tiles, `chunked` reads them from products
 from __future__ import annotations
 
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
-from .launch import Plan, Sides, chunks, is_wide, product, programs
+import triton
+import triton.language as tl
+
+from .launch import Plan, Sides, Source, programs, sources
 from .tiles import (
     COLUMN_SHIFT,
     LOW_HALF,
@@ -92,12 +93,11 @@ def unpack_kernel(best, values, indices, N, BLOCK: tl.constexpr):
 
 def own_scores(sides: Sides, plan: Plan) -> Tensor:
     """x_i.y_i (N,) in float32, to the bit what the tiles of `plan` compute."""
-    x, y = sides.x, sides.y
-    own = torch.empty(x.shape[0], dtype=torch.float32, device=x.device)
-    grid = (triton.cdiv(x.shape[0], min(plan.block_m, plan.block_n)),)
-    own_scores_kernel[grid](
-        x, y, own, x.shape[0], x.shape[1], x.stride(0), y.stride(0), **plan.tile, WIDE=is_wide(x), **plan.launch
-    )
+    count = sides.x.shape[0]
+    own = torch.empty(count, dtype=torch.float32, device=sides.x.device)
+    operands = Source(sides.x, sides.y).operands
+    grid = (triton.cdiv(count, min(plan.block_m, plan.block_n)),)
+    own_scores_kernel[grid](own=own, N=count, **operands, **plan.tile, **plan.launch)
     return own
 
 
@@ -108,6 +108,12 @@ def _unpacked(best: Tensor) -> Found:
     return values, indices
 
 
+def _bests(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Below every packed score."""
+    nothing = torch.full((rows + columns,), -(2**63), dtype=torch.int64, device=device)
+    return nothing[:rows], nothing[rows:]
+
+
 def hardest(
     sides: Sides, plan: Plan, margin: Tensor | None = None, shift: str = "none", own: Tensor | None = None
 ) -> tuple[Found, Found]:
@@ -116,58 +122,50 @@ def hardest(
     margin: float32, (N,) for row, (M,) for col, (N, M) with neighbouring columns for matrix. `own` (N,), if given,
     takes the scores of pairs as they are computed for the search. Values -infinity, indices -1 without a negative.
     """
-    x, y, (row_ids, column_ids) = sides.x, sides.y, sides.ids()
-    shape, device = (x.shape[0], y.shape[0]), x.device
-    best = [torch.full((size,), -(2**63), dtype=torch.int64, device=device) for size in shape]
+    row_ids, column_ids = sides.ids()
+    by_row, by_column = _bests(sides.x.shape[0], sides.y.shape[0], sides.x.device)
     if own is not None and plan.schedule == "fused":
         own.copy_(own_scores(sides, plan))
-    for rows in chunks(shape[0], plan):
-        block = x[rows] if plan.schedule == "fused" else product(x[rows], y, plan)
+    for rows, source in sources(sides, plan):
         if own is not None and plan.schedule == "chunked":
-            own[rows] = block.diagonal(rows.start)
+            own[rows] = source.x.diagonal(rows.start)
         here = margin if margin is None or shift == "col" else margin[rows]
-        _launch(plan, block, y, (row_ids[rows], column_ids), here, shift, (best[0][rows], best[1]), rows.start)
-    return _unpacked(best[0]), _unpacked(best[1])
+        _launch(plan, source, (row_ids[rows], column_ids), here, shift, (by_row[rows], by_column), rows.start)
+    return _unpacked(by_row), _unpacked(by_column)
 
 
 def hardest_of_scores(
     scores: Tensor, ids: tuple[Tensor, Tensor], plan: Plan, margin: Tensor | None = None, shift: str = "none"
 ) -> tuple[Found, Found]:
     """The same of ready-made scores (N, M) of any strides."""
-    best = [torch.full((size,), -(2**63), dtype=torch.int64, device=scores.device) for size in scores.shape]
-    _launch(plan._replace(schedule="chunked"), scores, scores, ids, margin, shift, (best[0], best[1]), 0)
+    best = _bests(*scores.shape, scores.device)
+    _launch(plan, Source(scores, None), ids, margin, shift, best, 0)
     return _unpacked(best[0]), _unpacked(best[1])
 
 
 def _launch(
     plan: Plan,
-    block: Tensor,
-    y: Tensor,
+    source: Source,
     ids: tuple[Tensor, Tensor],
     margin: Tensor | None,
     shift: str,
     best: tuple[Tensor, Tensor],
     first_row: int,
 ) -> None:
-    loaded = plan.schedule == "chunked"
     N, M = best[0].shape[0], best[1].shape[0]
-    strides = (block.stride(0), block.stride(1) if loaded else y.stride(0))
-    search_kernel[(programs(plan, N, M, block.device),)](
-        block,
-        y,
-        *ids,
-        margin if margin is not None else block,
-        *best,
-        N,
-        M,
-        block.shape[1],
-        *strides,
-        margin.stride(0) if margin is not None and margin.ndim == 2 else 0,
-        first_row,
+    search_kernel[(programs(plan, N, M, source.x.device),)](
+        row_ids=ids[0],
+        column_ids=ids[1],
+        margin=margin if margin is not None else source.x,
+        row_best=best[0],
+        column_best=best[1],
+        N=N,
+        M=M,
+        margin_stride=margin.stride(0) if margin is not None and margin.ndim == 2 else 0,
+        first_row=first_row,
+        **source.operands,
         **plan.tile,
         GROUP=plan.group,
         SHIFT=SHIFTS[shift],
-        WIDE=is_wide(block),
-        LOADED=loaded,
         **plan.launch,
     )

@@ -130,11 +130,12 @@ def own_scores_kernel(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDE: tl.constexpr,
+    LOADED: tl.constexpr,
 ):
     """s_ii by the same tiles as every other score: the smaller side of the tile is the number of pairs it yields."""
     STEP: tl.constexpr = BLOCK_M if BLOCK_M < BLOCK_N else BLOCK_N
     first = tl.program_id(0) * STEP
     rows, columns = first + tl.arange(0, BLOCK_M), first + tl.arange(0, BLOCK_N)
-    scores = tile_of_scores(x, y, rows, columns, N, N, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, False)
+    scores = tile_of_scores(x, y, rows, columns, N, N, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
     diagonal = tl.sum(tl.where(rows[:, None] == columns[None, :], scores, 0.0), axis=1)
     tl.store(own + rows, diagonal, mask=(rows < N) & (rows < first + STEP))
