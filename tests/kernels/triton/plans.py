@@ -8,5 +8,4 @@ FUSED = Plan("fused", 64, 64, 64, group=2)
 CHUNKED = FUSED._replace(schedule="chunked", chunk=50)
 WIDE = Plan("fused", 32, 128, 32, group=3)  # tiles that are no squares
 THREE_PASSES = FUSED._replace(precision="tf32x3")
-PLANS = {"fused": FUSED, "chunked": CHUNKED, "wide": WIDE, "tf32x3": THREE_PASSES}
 SCHEDULES = {"fused": FUSED, "chunked": CHUNKED}

@@ -12,14 +12,14 @@ from pcsr_fast.kernels.triton import launch, search
 from pcsr_fast.kernels.triton.launch import Plan, Sides
 from pcsr_fast.ops import hardest_negatives
 from pcsr_fast.ops.triton.arguments import DTYPES
-from tests.kernels.triton.plans import CHUNKED, FUSED, PLANS, SCHEDULES, WIDE
+from tests.kernels.triton.plans import CHUNKED, FUSED, SCHEDULES, THREE_PASSES, WIDE
 from tests.ops.searches import Sides as Problem
 from tests.ops.searches import check_choices
 from tests.ops.tools import LAYOUTS, dot_bound, group_ids, rows_of
 from tests.tools.triton_sanitizer import sanitized
 
 # Rows, columns, width: one, below, at and beyond the edges of tiles, and several tiles a program.
-SHAPES = ((1, 1, 1), (2, 1, 33), (63, 100, 70), (127, 64, 1), (130, 257, 33), (1, 257, 128))
+SHAPES = ((1, 1, 1), (2, 1, 33), (63, 100, 70), (127, 64, 1), (130, 257, 33), (1, 130, 128))
 
 
 def make(shape: tuple[int, int, int], dtype: torch.dtype, kind: str = "unit", grouping: str = "some") -> Problem:
@@ -30,13 +30,20 @@ def make(shape: tuple[int, int, int], dtype: torch.dtype, kind: str = "unit", gr
     return Problem(x, y, (ids[0].long(), ids[1].long()), kind == "integers")
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+@pytest.mark.parametrize("plan", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_chosen_scores_are_the_largest(use_plan: Callable[[Plan], None], shape, plan) -> None:
     use_plan(plan)
-    for dtype in DTYPES if shape[0] < 130 else DTYPES[:2]:
+    for dtype in DTYPES if shape[0] < 130 else DTYPES[:1]:
         problem = make(shape, dtype)
         check_choices(problem, problem.search("triton"), dot_bound(problem.x.float(), problem.y.float()))
+
+
+@pytest.mark.parametrize("plan", [WIDE, THREE_PASSES], ids=["wide", "tf32x3"])
+def test_other_tiles_and_precisions(use_plan: Callable[[Plan], None], plan: Plan) -> None:
+    use_plan(plan)
+    problem = make((100, 150, 40), torch.float32)
+    check_choices(problem, problem.search("triton"), dot_bound(problem.x, problem.y))
 
 
 @pytest.mark.parametrize("plan", SCHEDULES.values(), ids=SCHEDULES)
@@ -103,7 +110,7 @@ def test_own_scores_are_the_tiles_to_the_bit(plan: Plan) -> None:
 
 
 def test_neither_programs_nor_their_order_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = make((130, 200, 5), torch.float32, "duplicates")
+    problem = make((100, 150, 5), torch.float32, "duplicates")
     sides, results = Sides(problem.x, problem.y, *problem.groups), []
     for count, group in ((1, 1), (3, 2), (7, 5), (1000, 1)):
         monkeypatch.setattr(launch, "multiprocessors", lambda device, count=count: count)
