@@ -122,7 +122,7 @@ def gather_kernel(
     if KIND == HINGE:
         gap = tl.load(known + rows, mask=rows < N, other=0.0)
     if KIND == COMPLEMENT:
-        _, base, scale, bits = _load_numbers(known, rows, N, known_stride)
+        _largest, base, scale, bits = _load_numbers(known, rows, N, known_stride)
         top = bits.to(tl.int32, bitcast=True)
     for first in range(part * part_columns, tl.minimum(M, (part + 1) * part_columns), BLOCK_N):
         columns = first + tl.arange(0, BLOCK_N)
@@ -144,7 +144,7 @@ def gather_kernel(
         else:
             p = share(scores, base[:, None], scale[:, None], rate)
             counts = negative & ((columns + first_column)[None, :] != top[:, None])
-            value, slope, _ = complement_terms(p, q, F)
+            value, slope, _weight = complement_terms(p, q, F)
             a += tl.sum(tl.where(counts, value, 0.0), axis=1)
             b += tl.sum(tl.where(counts, slope, 0.0), axis=1)
     _store_numbers(here, rows, N, number_stride, a, b, c, d)

@@ -15,7 +15,7 @@ ARCHITECTURES = (80, 90, 100)
 INTERPRETED = Plan("fused", 64, 64, 64, group=2)
 
 _PLAIN = {"float32": Plan("fused", 128, 128, 16, stages=3)}
-_READING = Plan("chunked", 64, 64, 16, warps=4, stages=1)
+READING = Plan("chunked", 64, 64, 16, warps=8, stages=1)  # of scores that are there
 
 
 def _halves(plan: Plan) -> dict[str, Plan]:
@@ -30,16 +30,14 @@ TABLE: dict[tuple[int | str, str], dict[str, Plan]] = {
     | _halves(Plan("fused", 128, 128, 64)),
     (90, "search"): _PLAIN
     | {"tf32x3": Plan("fused", 128, 128, 32, stages=2, precision="tf32x3")}
-    | _halves(Plan("fused", 128, 256, 64)),
+    | _halves(Plan("fused", 128, 128, 64)),
     (100, "search"): _PLAIN
     | {"tf32x3": Plan("fused", 128, 128, 32, stages=2, precision="tf32x3")}
-    | _halves(Plan("fused", 128, 256, 64)),
-    ("hip", "search"): {"float32": Plan("chunked", 64, 64, 16, warps=4, stages=1)}
-    | {"tf32x3": Plan("chunked", 64, 64, 16, warps=4, stages=1)}
-    | _halves(Plan("fused", 128, 128, 32, stages=2)),
+    | _halves(Plan("fused", 128, 128, 64)),
+    ("hip", "search"): {"float32": READING, "tf32x3": READING} | _halves(Plan("fused", 128, 128, 32, stages=2)),
 }
 TABLE |= {
-    (architecture, "sums"): dict.fromkeys(("float32", "tf32x3", "bfloat16", "float16"), _READING)
+    (architecture, "sums"): dict.fromkeys(("float32", "tf32x3", "bfloat16", "float16"), READING)
     for architecture in (*ARCHITECTURES, "hip")
 }
 

@@ -81,8 +81,8 @@ def slopes_kernel(
     OWN: tl.constexpr,
 ):
     """dL/dS of N rows, the first of them row `first_row` of all. OWN: the diagonal's is given, own (N,)."""
-    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    rows = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)  # few: the second number of a grid is 16 bits
+    columns = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     same, valid = same_id(row_ids, column_ids, rows, columns, N, M)
     places = rows.to(tl.int64)[:, None] * row_stride + columns.to(tl.int64)[None, :] * column_stride
     values = tl.load(scores + places, mask=valid, other=0.0).to(tl.float32)
@@ -117,7 +117,7 @@ def slopes_of(
     kept = scores.dtype == torch.float32 == _stored(dtype)
     out = scores if kept else torch.empty(scores.shape, dtype=_stored(dtype), device=scores.device)
     by_row, by_column = known[0][:, rows], known[1]
-    grid = (triton.cdiv(scores.shape[0], plan.block_m), triton.cdiv(scores.shape[1], plan.block_n))
+    grid = (triton.cdiv(scores.shape[1], plan.block_n), triton.cdiv(scores.shape[0], plan.block_m))
     slopes_kernel[grid](
         scores=scores,
         out=out,

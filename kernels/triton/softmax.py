@@ -33,7 +33,8 @@ class Loss(NamedTuple):
 
     def gathered(self, what: str) -> Gathered:
         """`what` at this temperature."""
-        return Gathered(what, 1 / self.temperature, self.q, COMPLEMENTS.get(self.kind, 0))
+        f = COMPLEMENTS[self.kind] if what == "complement" else 0
+        return Gathered(what, 1 / self.temperature, self.q, f)
 
 
 class Softmax(NamedTuple):

@@ -45,7 +45,16 @@ def supports(*tensors: Tensor, **options: Any) -> str | None:
     if elsewhere is not None:
         return f"tensors are on {elsewhere}"
     other = next((value.dtype for value in given if value.dtype not in DTYPES), None)
-    return _why_unavailable() if other is None else f"no kernel for {str(other).removeprefix('torch.')}"
+    if other is not None:
+        return f"no kernel for {str(other).removeprefix('torch.')}"
+    return _why_unavailable() or (None if device == "cpu" else _why_too_old(given[0].device))
+
+
+def _why_too_old(device: torch.device) -> str | None:
+    if torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0):
+        return None
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"compute capability {major}.{minor} of {device}, expected at least 8.0"
 
 
 def rows_in_memory(value: Tensor) -> Tensor:
