@@ -143,8 +143,8 @@ def contrastive_gradients(
     plan = plan._replace(schedule="chunked")
     what = loss.gathered("complement" if loss.kind in COMPLEMENTS else "softmax")
     diagonal = None if loss.kind == "tal" else own.float()
-    gradients, both = Gradients(sides), (known[0], known[1])
+    gradients, both, ids = Gradients(sides), (known[0], known[1]), sides.ids()
     for rows, source in sources(sides, plan):
         options = {"own": diagonal, "dtype": sides.x.dtype}
-        gradients.add(rows, slopes_of(what, source.x, rows, sides.ids(), both, plan, Shift(), **options))
+        gradients.add(rows, slopes_of(what, source.x, rows, ids, both, plan, Shift(), **options))
     return gradients.dx, gradients.dy

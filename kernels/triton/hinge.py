@@ -49,12 +49,13 @@ def hinge_gradients(
     gap = margins.of_anchors - own_scores(sides, plan)
     known = (torch.stack([gap, by_row]), torch.stack([gap, by_column]))
     counted, gradients = Sweep(HINGES, sides, plan), Gradients(sides)
+    ids = counted.ids
     count = sides.x.shape[0]
     of_rows, of_columns = torch.empty_like(gap), torch.zeros_like(gap)
     entries = torch.empty(count, count, dtype=torch.float32, device=gap.device) if keep else None
     for rows, source in sources(sides, plan):
         counted.feed(rows, source, known, margins.shift)
-        slopes = slopes_of(HINGES, source.x, rows, sides.ids(), known, plan, margins.shift, dtype=sides.x.dtype)
+        slopes = slopes_of(HINGES, source.x, rows, ids, known, plan, margins.shift, dtype=sides.x.dtype)
         gradients.add(rows, slopes)
         of_rows[rows] = slopes.sum(1, dtype=torch.float32)
         of_columns += slopes.sum(0, dtype=torch.float32)

@@ -15,7 +15,7 @@ ARCHITECTURES = (80, 90, 100)
 INTERPRETED = Plan("fused", 64, 64, 64, group=2)
 
 _PLAIN = {"float32": Plan("fused", 128, 128, 16, stages=3)}
-READING = Plan("chunked", 64, 64, 16, warps=8, stages=1)  # of scores that are there
+READING = Plan("chunked", 64, 64, 16, warps=8, stages=1, waves=8)  # of scores that are there
 
 
 def _halves(plan: Plan) -> dict[str, Plan]:

@@ -16,6 +16,7 @@ from pcsr_fast.ops.cpu import hinge, search
 from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.ops.cpu.triplet import supports_triplet
 from pcsr_fast.ops.triton import arguments as triton_arguments
+from pcsr_fast.ops.triton import hinge as triton_hinge
 from pcsr_fast.ops.triton import search as triton_search
 from pcsr_fast.ops.triton import triplet as triton
 from pcsr_fast.reference.reduction import compute_dtype
@@ -55,7 +56,7 @@ backends.register("hardest_gradient", "cpu", search.hardest_gradient, supports)
 backends.register("hardest_gradient", "triton", triton_search.hardest_gradient, triton_arguments.supports)
 backends.register("triplet_gradient", "reference", _reference_gradient)
 backends.register("triplet_gradient", "cpu", hinge.hinge_gradient, supports_triplet)
-backends.register("triplet_gradient", "triton", triton.triplet_gradient, triton.supports_triplet)
+backends.register("triplet_gradient", "triton", triton_hinge.hinge_gradient, triton.supports_triplet)
 backends.register("triplet_score_gradient", "reference", score_gradients)
 backends.register("triplet_score_gradient", "cpu", hinge.hinge_score_gradient, supports_triplet)
 

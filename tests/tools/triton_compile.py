@@ -58,12 +58,14 @@ def _source(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
     return ASTSource(kernel, signature, constants, attributes)
 
 
-def _nvidia(cubin: bytes) -> dict[str, Any]:
+def _nvidia(cubin: bytes, multiplies: bool) -> dict[str, Any]:
+    """Registers and stack; opcodes only of a kernel that multiplies, as disassembling is slow."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
         usage = subprocess.run([BIN / "cuobjdump", "--dump-resource-usage", file.name], capture_output=True, text=True)
-        code = subprocess.run([BIN / "nvdisasm", "-c", file.name], capture_output=True, text=True, check=True).stdout
+        disassemble = [BIN / "nvdisasm", "-c", file.name] if multiplies else ["true"]
+        code = subprocess.run(disassemble, capture_output=True, text=True, check=True).stdout
     found = {name: int(value) for name, value in re.findall(r"\b(REG|STACK):(\d+)", usage.stdout + usage.stderr)}
     opcodes = collections.Counter(name for name in OPCODE.findall(code) if COUNTED.fullmatch(name))
     return {"registers": found["REG"], "stack": found["STACK"], "opcodes": dict(sorted(opcodes.items()))}
@@ -79,10 +81,11 @@ def _amd(assembly: str) -> dict[str, Any]:
 
 
 class Recorder:
-    """Compiles each launch once for a target, instead of running it."""
+    """Compiles each different launch once for a target and prints what came of it, instead of running it."""
 
     def __init__(self, target: str) -> None:
-        self.target, self.seen, self.rows = target, set(), []
+        self.target = target
+        self.seen: set[tuple[str, ...]] = set()
 
     def run(self, kernel: Any, *values: Any, grid: Any, warmup: bool, **options: Any) -> None:
         """What a kernel's launch does while this records."""
@@ -94,29 +97,29 @@ class Recorder:
             return
         self.seen.add(key)
         compiled = triton.compile(source, target=TARGETS[self.target], options=launch)
-        own = _nvidia(compiled.asm["cubin"]) if "cubin" in compiled.asm else _amd(compiled.asm["amdgcn"])
         constants = {p.name: arguments[p.name] for p in kernel.params if p.is_constexpr}
+        multiplies = constants.get("LOADED") is False
+        nvidia = "cubin" in compiled.asm
+        own = _nvidia(compiled.asm["cubin"], multiplies) if nvidia else _amd(compiled.asm["amdgcn"])
         types = [TYPES[value.dtype][1:] for value in arguments.values() if isinstance(value, torch.Tensor)]
-        self.rows.append(
-            {
-                "kernel": kernel.__name__,
-                "target": self.target,
-                "dtypes": types,
-                "constants": constants,
-                "warps": compiled.metadata.num_warps,
-                "shared": compiled.metadata.shared,
-                **own,
-            }
-        )
+        row = {
+            "kernel": kernel.__name__,
+            "target": self.target,
+            "dtypes": types,
+            "constants": constants,
+            "warps": compiled.metadata.num_warps,
+            "shared": compiled.metadata.shared,
+            **own,
+        }
+        print(json.dumps(row), flush=True)
 
 
-def compiled(target: str, launches: Callable[[str], Iterator[None]]) -> list[dict[str, Any]]:
-    """A row for every different kernel that `launches(target)` launches."""
+def record(target: str, launches: Callable[[str], Iterator[None]]) -> None:
+    """Print a row for every different kernel that `launches(target)` launches."""
     recorder = Recorder(target)
     triton.runtime.jit.JITFunction.run = lambda kernel, *values, **options: recorder.run(kernel, *values, **options)
     for _ in launches(target):
         pass
-    return recorder.rows
 
 
 def main() -> None:
@@ -129,8 +132,7 @@ def main() -> None:
     for name in sys.argv[1:]:
         if not name.startswith("--"):
             chosen = triton_launches.few_launches if few else triton_launches.launches
-            for row in compiled(name, chosen):
-                print(json.dumps(row), flush=True)
+            record(name, chosen)
 
 
 if __name__ == "__main__":

@@ -57,10 +57,10 @@ def _sums(architecture: int | str) -> Iterator[None]:
 
 def _fused_sums(architecture: int | str) -> Iterator[None]:
     margins = hinge.Margins(torch.zeros(ROWS), Shift())
-    for name in ("float32", "bfloat16"):
+    for name, kinds in (("float32", ("infonce",)), ("bfloat16", ("ccl_log", "ccl_tan", "ccl_gce", "tal"))):
         plan = TABLE[architecture, "search"][name]._replace(schedule="fused")
         yield hinge.hinge_sums(_sides(DTYPES[name]), margins, plan)
-        for kind in ("ccl_log", "ccl_tan", "ccl_gce", "tal"):
+        for kind in kinds:
             sides = _sides(DTYPES[name], grouped=kind == "tal")
             yield contrastive.contrastive_losses(sides, Loss(*contrastive_settings(kind)), plan)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from pcsr_fast.reference.negatives import Groups, split_groups
 if TYPE_CHECKING:
     from pcsr_fast.kernels.triton.launch import Sides
 
+Result = TypeVar("Result")
 OLDEST = (3, 6)
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 IDS = (torch.int32, torch.int64)
@@ -55,6 +58,18 @@ def _why_too_old(device: torch.device) -> str | None:
         return None
     major, minor = torch.cuda.get_device_capability(device)
     return f"compute capability {major}.{minor} of {device}, expected at least 8.0"
+
+
+def on_device(run: Callable[..., Result]) -> Callable[..., Result]:
+    """`run` with the device of its first tensor current, where Triton launches."""
+
+    @functools.wraps(run)
+    def guarded(*args: Any, **options: Any) -> Result:
+        first = next(value for value in args if isinstance(value, Tensor))
+        with torch.cuda.device(first.device) if first.is_cuda else nullcontext():
+            return run(*args, **options)
+
+    return guarded
 
 
 def rows_in_memory(value: Tensor) -> Tensor:

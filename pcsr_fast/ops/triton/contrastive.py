@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pcsr_fast.ops.triton.arguments import sides, supports
+from pcsr_fast.ops.triton.arguments import on_device, sides, supports
 from pcsr_fast.reference.contrastive_terms import ContrastiveSettings
 
 # How many numbers a pair `contrastive_loss` leaves for the gradient.
 STATISTICS_ROWS = 12
 
 
+@on_device
 def contrastive_loss(
     x: Tensor, y: Tensor, settings: ContrastiveSettings, groups: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -24,6 +25,7 @@ def contrastive_loss(
     return losses, statistics
 
 
+@on_device
 def contrastive_gradient(
     upstream: Tensor, x: Tensor, y: Tensor, statistics: Tensor, settings: ContrastiveSettings, groups: Tensor | None
 ) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from pcsr_fast.ops.triton.arguments import sides
+from pcsr_fast.ops.triton.arguments import on_device, sides
 from pcsr_fast.reference.pairs import PairLosses, block_edges, pair_statistics
 
 
@@ -25,6 +25,7 @@ def _losses(x: Tensor, y: Tensor, margin: float, groups: Tensor | None, chunk: i
     return losses
 
 
+@on_device
 def pair_losses(
     x: Tensor,
     y: Tensor,

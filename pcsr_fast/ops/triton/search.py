@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from pcsr_fast.ops.triton.arguments import rows_in_memory, sides
+from pcsr_fast.ops.triton.arguments import on_device, rows_in_memory, sides
 from pcsr_fast.reference.hardest import HardestNegatives
 from pcsr_fast.reference.negatives import Groups
 
 
-class Search(NamedTuple):
-    """What one pass over the scores leaves: the hardest negatives, and each pair's own score (N,)."""
-
-    found: HardestNegatives
-    own: Tensor
-
-
 def search(
-    x: Tensor, y: Tensor, groups: Groups, precision: str, margin: Tensor | None = None, shift: str = "none"
-) -> Search:
-    """Largest negative of each row and column of x y^T after a margin is added as `shift` says, and own scores."""
+    x: Tensor,
+    y: Tensor,
+    groups: Groups,
+    exact: bool,
+    margin: Tensor | None = None,
+    shift: str = "none",
+    own: Tensor | None = None,
+) -> HardestNegatives:
+    """Largest negative of each row and column of x y^T after a float32 margin is added; own (N,) takes x_i.y_i."""
     from pcsr_fast.kernels.triton.launch_table import plan_for
     from pcsr_fast.kernels.triton.search import hardest
 
-    if precision == "bf16":
-        x, y = x.to(torch.bfloat16), y.to(torch.bfloat16)
-    own = torch.empty(x.shape[0] if x.shape[0] == y.shape[0] else 0, dtype=torch.float32, device=x.device)
-    plan = plan_for("search", x.dtype, x.device, exact=precision != "auto")
-    margin = None if margin is None else margin.detach().float().contiguous()
-    rows, columns = hardest(sides(x, y, groups), plan, margin, shift, own if own.numel() else None)
-    return Search(HardestNegatives(*rows, *columns), own)
+    plan = plan_for("search", x.dtype, x.device, exact)
+    rows, columns = hardest(sides(x, y, groups), plan, margin, shift, own)
+    return HardestNegatives(*rows, *columns)
 
 
+@on_device
 def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> HardestNegatives:
     """As the reference, in O(N + M) memory."""
-    return search(x, y, groups, precision).found
+    if precision == "bf16":
+        x, y = x.to(torch.bfloat16), y.to(torch.bfloat16)
+    return search(x, y, groups, exact=precision != "auto")
 
 
+@on_device
 def hardest_gradient(
     by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor
 ) -> tuple[Tensor, Tensor]:

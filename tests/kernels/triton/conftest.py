@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from pcsr_fast.kernels.triton import launch_table
-from pcsr_fast.kernels.triton.launch import Plan
+if TYPE_CHECKING:
+    from pcsr_fast.kernels.triton.launch import Plan
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 collect_ignore_glob = [] if INTERPRETED else ["test_*.py"]
@@ -37,4 +38,4 @@ def on_triton(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def use_plan(monkeypatch: pytest.MonkeyPatch) -> Callable[[Plan], None]:
     """Makes every op take this plan."""
-    return lambda plan: monkeypatch.setattr(launch_table, "INTERPRETED", plan)
+    return lambda plan: monkeypatch.setattr("pcsr_fast.kernels.triton.launch_table.INTERPRETED", plan)
