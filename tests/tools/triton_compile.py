@@ -1,7 +1,7 @@
 """Compiles what launchers really launch, for GPUs that are not there, and reads registers, spills and opcodes.
 
 `python tests/tools/triton_compile.py [--few] sm_90 [sm_80 ...]` prints one JSON object a kernel, a line each; without
---few, for all of TARGETS, this is what benchmarks/results/gpu/triton_compile.jsonl holds. In a process of its own: Triton
+--few this is what benchmarks/results/gpu/triton_compile.jsonl holds. In a process of its own: Triton
 must not interpret. Launchers run on small tensors of the CPU; every launch is compiled instead, with Triton's own rules
 of specialisation: 1 is a constant, multiples of 16 are known as such.
 """
@@ -107,6 +107,8 @@ class Recorder:
             "target": self.target,
             "dtypes": types,
             "constants": constants,
+            "ones": [name for name in arguments if source.signature.get(name) == "constexpr" and name not in constants],
+            "sixteens": [p.name for index, p in enumerate(kernel.params) if (index,) in source.attrs],
             "warps": compiled.metadata.num_warps,
             "shared": compiled.metadata.shared,
             **own,

@@ -55,17 +55,6 @@ def _sums(architecture: int | str) -> Iterator[None]:
             yield from _contrast(dtype, kind, plan)
 
 
-def _fused_sums(architecture: int | str) -> Iterator[None]:
-    """The schedule of sums that no row of the table takes yet, in tiles whose sums fit in registers."""
-    margins = hinge.Margins(torch.zeros(ROWS), Shift())
-    for name, kinds in (("float32", ("infonce",)), ("bfloat16", ("ccl_log", "ccl_tan", "ccl_gce", "tal"))):
-        plan = TABLE[architecture, "search"][name]._replace(schedule="fused", block_n=64)
-        yield hinge.hinge_sums(_sides(DTYPES[name]), margins, plan)
-        for kind in kinds:
-            sides = _sides(DTYPES[name], grouped=kind == "tal")
-            yield contrastive.contrastive_losses(sides, Loss(*contrastive_settings(kind)), plan)
-
-
 def few_launches(target: str) -> Iterator[None]:
     """A representative part of `launches`: the bfloat16 search and what InfoNCE takes, forward and backward."""
     architecture = _architecture(target)
@@ -78,7 +67,6 @@ def launches(target: str) -> Iterator[None]:
     architecture = _architecture(target)
     yield from _searches(architecture)
     yield from _sums(architecture)
-    yield from _fused_sums(architecture)
     for dtype in dict.fromkeys(DTYPES.values()):
         sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS)
         yield scatter.hardest_gradients(upstream, upstream, sides.x, sides.y, chosen, chosen)
