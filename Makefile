@@ -12,11 +12,11 @@ CPP_SOURCES = $(shell find csrc kernels tests -name '*.cpp' -o -name '*.h' -o -n
 # A CUDA build of torch brings the one triton that it works with: the locked one is for builds that bring none.
 BRINGS_TRITON = from importlib.metadata import requires; print(any(r.startswith("triton") for r in requires("torch") or []))
 
-.PHONY: help venv demo test sanitize lint format build lock clean
+.PHONY: help venv demo test test-kernels sanitize lint format build lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 	@echo; echo "variables: PYTHON (3.11 or newer), VENV, JOBS (test processes), ARGS (for pytest or the demo)"
 
 venv: $(VENV)/.installed ## virtual environment, locked requirements, editable install (done once)
@@ -40,8 +40,11 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml $(NATIVE_SOURCES)
 demo: venv ## train PCSR on the clip art set at 40 % wrong pairs, beside the plain baseline and the oracle
 	$(BIN)/pcsr-fast compare --config demo --jobs $(JOBS) $(ARGS)
 
-test: venv ## all tests (ARGS="tests/ops -k hardest" for some)
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q $(ARGS)
+test: venv ## all tests but the longest of GPU kernels (ARGS="tests/ops -k hardest" for some)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q -m "not kernels" $(ARGS)
+
+test-kernels: venv ## all tests of GPU kernels, without a GPU: interpreted, compiled, simulated
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q tests/kernels $(ARGS)
 
 sanitize: venv ## native tests under the address, undefined and thread sanitizers (Linux, gcc), for minutes
 	$(BIN)/python tests/csrc/sanitize.py $(ARGS)

@@ -15,7 +15,7 @@ from typing import Any
 from pcsr_fast.errors import BackendError
 
 ORDER = ("cuda", "triton", "cpu", "torch", "reference")
-NOT_BUILT = {name: "not built in this version" for name in ("cuda", "triton")}
+NOT_BUILT = {"cuda": "not built in this version"}
 
 Supports = Callable[..., str | None]
 

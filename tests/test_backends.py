@@ -60,7 +60,7 @@ def test_one_that_cannot_run_raises_with_every_reason(ran, monkeypatch, name, by
         monkeypatch.setenv("PCSR_FAST_BACKEND", name)
     with pytest.raises(BackendError) as caught:
         backends.select("op", None if by_environment else name, X)
-    expected = f"op: backend {name!r} cannot run these inputs (cuda: not on a GPU; triton: not built in this version; "
+    expected = f"op: backend {name!r} cannot run these inputs (cuda: not on a GPU; triton: does not implement this op; "
     assert str(caught.value) == expected + "cpu: does not implement this op; torch: can run; reference: can run)"
     assert isinstance(caught.value, UserError)
 
@@ -116,7 +116,7 @@ def test_explain_names_choice_and_reasons(monkeypatch):
     assert str(explanation).splitlines() == [
         "triplet_loss: reference (requested: auto)",
         "  cuda      not built in this version",
-        "  triton    not built in this version",
+        "  triton    tensors are on cpu",
         "  cpu       no compiler",
         "  torch     negatives='mean': only 'hardest'",
         "  reference can run",

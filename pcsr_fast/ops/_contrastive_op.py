@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from pcsr_fast import backends
 from pcsr_fast.ops import _dispatch
 from pcsr_fast.ops.cpu import contrastive as cpu
 from pcsr_fast.ops.cpu.arguments import supports
+from pcsr_fast.ops.triton import arguments as triton_arguments
+from pcsr_fast.ops.triton import contrastive as triton
 from pcsr_fast.reference.contrastive import contrastive_loss as reference_loss
 from pcsr_fast.reference.contrastive import contrastive_loss_from_scores as reference_loss_from_scores
 from pcsr_fast.reference.contrastive_gradient import contrastive_score_gradient
@@ -43,8 +46,10 @@ def _gradient(
 
 backends.register("contrastive_loss", "reference", _from_embeddings)
 backends.register("contrastive_loss", "cpu", cpu.contrastive_loss, supports)
+backends.register("contrastive_loss", "triton", triton.contrastive_loss, triton_arguments.supports)
 backends.register("contrastive_gradient", "reference", _gradient)
 backends.register("contrastive_gradient", "cpu", cpu.contrastive_gradient, cpu.supports_gradient)
+backends.register("contrastive_gradient", "triton", triton.contrastive_gradient, triton.supports_gradient)
 backends.register("contrastive_loss_from_scores", "reference", _from_scores)
 
 
@@ -104,14 +109,21 @@ def contrastive_from_scores_op(
     return loss
 
 
+def _statistics_rows(run: Callable[..., Any]) -> int:
+    """How many numbers a pair `run` leaves for the gradient."""
+    if run is triton.contrastive_loss:
+        return triton.STATISTICS_ROWS
+    return cpu.statistics_rows() if run is cpu.contrastive_loss else 0
+
+
 @contrastive_op.register_fake
 def _(
     x: Tensor, y: Tensor, kind: str, temperature: float, q: float, margin: float, groups: Tensor | None, backend: str
 ) -> Pair:
     options = {**ContrastiveSettings(kind, temperature, q, margin)._asdict(), "groups": groups}
-    native = backends.select("contrastive_loss", backend, x, y, **options) is cpu.contrastive_loss
+    run = backends.select("contrastive_loss", backend, x, y, **options)
     losses = x.new_empty((x.shape[0],), dtype=compute_dtype(x.dtype))
-    return losses, losses.new_empty((cpu.statistics_rows() if native else 0, x.shape[0]))
+    return losses, losses.new_empty((_statistics_rows(run), x.shape[0]))
 
 
 @contrastive_gradient_op.register_fake

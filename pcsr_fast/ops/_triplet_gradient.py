@@ -12,10 +12,13 @@ from torch import Tensor
 
 from pcsr_fast import backends
 from pcsr_fast.ops import _dispatch
-from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops.cpu import hinge, search
 from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.ops.cpu.triplet import supports_triplet
+from pcsr_fast.ops.triton import arguments as triton_arguments
+from pcsr_fast.ops.triton import hinge as triton_hinge
+from pcsr_fast.ops.triton import search as triton_search
+from pcsr_fast.ops.triton import triplet as triton
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.triplet_gradient import score_gradients
 
@@ -25,6 +28,7 @@ Three = tuple[Tensor, Tensor, Tensor]
 
 def _gathered(by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor) -> Pair:
     """dL/dx and dL/dy of the hardest-negative loss by torch's gather and scatter."""
+    x, y = (side.to(compute_dtype(side.dtype)) for side in (x, y))
     row, column = by_row[:, None], by_column[:, None]
     dx = (row * (y[row_index] - y) - column * y).index_add(0, column_index, column * y)
     dy = (column * (x[column_index] - x) - row * x).index_add(0, row_index, row * x)
@@ -42,14 +46,17 @@ def _reference_gradient(
     groups: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dL/dx, dL/dy and dL/dmargin by way of the score matrix."""
+    x, y = (side.to(compute_dtype(side.dtype)) for side in (x, y))
     dS, dm = score_gradients(by_row, by_column, x @ y.T, margin, margin_mode, negatives, groups)
     return dS @ y, dS.T @ x, dm
 
 
 backends.register("hardest_gradient", "reference", _gathered)
 backends.register("hardest_gradient", "cpu", search.hardest_gradient, supports)
+backends.register("hardest_gradient", "triton", triton_search.hardest_gradient, triton_arguments.supports)
 backends.register("triplet_gradient", "reference", _reference_gradient)
 backends.register("triplet_gradient", "cpu", hinge.hinge_gradient, supports_triplet)
+backends.register("triplet_gradient", "triton", triton_hinge.hinge_gradient, triton.supports_triplet)
 backends.register("triplet_score_gradient", "reference", score_gradients)
 backends.register("triplet_score_gradient", "cpu", hinge.hinge_score_gradient, supports_triplet)
 
@@ -69,8 +76,7 @@ def _able(op: str, backend: str) -> str:
 def hardest_gradient_op(
     by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor, backend: str
 ) -> Pair:
-    op, dtype = "hardest_gradient", compute_dtype(x.dtype)
-    raw = (by_row, by_column, x.to(dtype), y.to(dtype), row_index, column_index)
+    op, raw = "hardest_gradient", (by_row, by_column, x, y, row_index, column_index)
     dx, dy = _dispatch.run(op, _able(op, backend), (x, y), {}, *raw)
     return dx.to(x.dtype), dy.to(y.dtype)
 
@@ -93,9 +99,9 @@ def triplet_gradient_op(
     precision: str,
     backend: str,
 ) -> Three:
-    op, wide = "triplet_gradient", (at_precision(x, precision), at_precision(y, precision))
-    raw = (by_row, by_column, *wide, margin, margin_mode, negatives, groups)
-    dx, dy, dm = _dispatch.run(op, _able(op, backend), wide, {"negatives": negatives}, *raw)
+    op, sides = "triplet_gradient", tuple(side.bfloat16() if precision == "bf16" else side for side in (x, y))
+    raw = (by_row, by_column, *sides, margin, margin_mode, negatives, groups)
+    dx, dy, dm = _dispatch.run(op, _able(op, backend), sides, {"negatives": negatives}, *raw)
     return dx.to(x.dtype), dy.to(y.dtype), dm.to(margin.dtype)
 
 

@@ -13,6 +13,8 @@ from pcsr_fast.ops._dispatch import PRECISIONS, at_precision
 from pcsr_fast.ops.cpu import ranks as cpu_ranks
 from pcsr_fast.ops.cpu import search as cpu
 from pcsr_fast.ops.cpu.arguments import supports
+from pcsr_fast.ops.triton import arguments as triton_arguments
+from pcsr_fast.ops.triton import search as triton
 from pcsr_fast.reference import hardest, ranks
 from pcsr_fast.reference.hardest import HardestNegatives
 from pcsr_fast.reference.negatives import Groups, split_groups
@@ -27,6 +29,7 @@ def _reference_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -
 backends.register("hardest_negatives", "reference", _reference_negatives)
 backends.register("hardest_negatives", "torch", lean.hardest_negatives)
 backends.register("hardest_negatives", "cpu", cpu.hardest_negatives, supports)
+backends.register("hardest_negatives", "triton", triton.hardest_negatives, triton_arguments.supports)
 
 
 def _reference_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, precision: str) -> RetrievalRanks:

@@ -91,7 +91,7 @@ def hinge_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dL/dx, dL/dy (B, D) and dL/dmargin from the upstream gradients (B,) of both parts."""
     dtype, count = compute_dtype(x.dtype), x.shape[0]
-    x, y = rows_in_memory(x), rows_in_memory(y)
+    x, y = rows_in_memory(x.to(dtype)), rows_in_memory(y.to(dtype))
     problem = _of_embeddings(x, y, margin, margin_mode, negatives, groups)
     upstream = [part.to(dtype).contiguous() for part in (by_row, by_column)]
     dx, dy = (torch.empty(side.shape, dtype=dtype) for side in (x, y))
@@ -100,8 +100,8 @@ def hinge_gradient(
     out = [address(value) for value in (dx, dy, sums, by_entry)]
     kernel("hinge_gradient", x.dtype)(problem.arguments, [address(part) for part in upstream], out)
     own = (sums[0] + sums[3])[:, None].to(dtype)  # what leaves the pair's own score
-    dx.addcmul_(own, y.to(dtype), value=-1)
-    dy.addcmul_(own, x.to(dtype), value=-1)
+    dx.addcmul_(own, y, value=-1)
+    dy.addcmul_(own, x, value=-1)
     return dx, dy, by_entry if by_entry is not None else _margin_gradient(sums, margin, margin_mode)
 
 

@@ -1,0 +1,63 @@
+"""Which schedule and tile a launch takes, by architecture, work and dtype: the committed table, no tuning at run time.
+
+Chosen by what the compiler says of registers, spills and shared memory (tests/kernels/test_triton_compile.py). Nobody has
+timed them: `python -m benchmarks tune` is to write this table on a machine with a GPU.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from .launch import Plan, interpreting
+
+# The nearest architecture below serves the ones between; NVIDIA's by compute capability, "hip" for AMD's.
+ARCHITECTURES = (80, 90, 100)
+INTERPRETED = Plan("fused", 64, 64, 64, group=2)
+
+_PLAIN = {"float32": Plan("fused", 128, 128, 16, stages=3)}
+READING = Plan("chunked", 64, 64, 16, warps=8, stages=1, waves=8)  # of scores that are there
+
+
+def _halves(plan: Plan) -> dict[str, Plan]:
+    return {"bfloat16": plan, "float16": plan}
+
+
+# "search" finds hardest negatives. "sums" gathers hinges and softmaxes and turns them into slopes: there a chunk of
+# scores is computed once for both directions. "tf32x3" are float32 inputs as three products on tensor cores.
+TABLE: dict[tuple[int | str, str], dict[str, Plan]] = {
+    (80, "search"): _PLAIN
+    | {"tf32x3": Plan("fused", 128, 64, 32, stages=2, precision="tf32x3")}
+    | _halves(Plan("fused", 128, 128, 64)),
+    (90, "search"): _PLAIN
+    | {"tf32x3": Plan("fused", 128, 128, 32, stages=2, precision="tf32x3")}
+    | _halves(Plan("fused", 128, 128, 64)),
+    (100, "search"): _PLAIN
+    | {"tf32x3": Plan("fused", 128, 128, 32, stages=2, precision="tf32x3")}
+    | _halves(Plan("fused", 128, 128, 64)),
+    ("hip", "search"): {"float32": READING, "tf32x3": READING} | _halves(Plan("fused", 128, 128, 32, stages=2)),
+}
+TABLE |= {
+    (architecture, "sums"): dict.fromkeys(("float32", "tf32x3", "bfloat16", "float16"), READING)
+    for architecture in (*ARCHITECTURES, "hip")
+}
+
+
+def architecture_of(device: torch.device) -> int | str:
+    """The rows of the table that serve a device."""
+    if torch.version.hip is not None:
+        return "hip"
+    major, minor = torch.cuda.get_device_capability(device)
+    return max(known for known in ARCHITECTURES if known <= 10 * major + minor)
+
+
+def plan_for(work: str, dtype: torch.dtype, device: torch.device, exact: bool = True) -> Plan:
+    """The plan of "search" or "sums" on inputs of `dtype`.
+
+    float32 inputs are multiplied as such, or unless `exact` as torch.set_float32_matmul_precision allows.
+    """
+    if interpreting():
+        return INTERPRETED
+    name = str(dtype).removeprefix("torch.")
+    if name == "float32" and not exact and torch.get_float32_matmul_precision() != "highest":
+        name = "tf32x3"
+    return TABLE[architecture_of(device), work][name]

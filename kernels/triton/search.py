@@ -1,0 +1,171 @@
+"""Hardest negatives of rows and columns in one pass over S = X Y^T (KERNELS 1, K1).
+
+Every tile's maxima are merged by 64-bit atomic maxima of (score, lowest index), whose order does not matter: the result
+is deterministic. `fused` computes the tiles, `chunked` reads them from products of cuBLAS, some rows at a time.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+import triton
+import triton.language as tl
+
+from .launch import Plan, Sides, Source, programs, sources
+from .tiles import (
+    COLUMN_SHIFT,
+    LOW_HALF,
+    LOWEST_KEY,
+    MATRIX_SHIFT,
+    MINUS_INFINITY_KEY,
+    NO_SHIFT,
+    ROW_SHIFT,
+    first_largest,
+    order_of,
+    own_scores_kernel,
+    packed,
+    same_id,
+    score_of,
+    shifted,
+    tile_of_scores,
+)
+
+SHIFTS = {"none": NO_SHIFT.value, "row": ROW_SHIFT.value, "col": COLUMN_SHIFT.value, "matrix": MATRIX_SHIFT.value}
+Found = tuple[Tensor, Tensor]
+
+
+@triton.jit
+def search_kernel(
+    x,
+    y,
+    row_ids,
+    column_ids,
+    margin,
+    row_best,
+    column_best,
+    N,
+    M,
+    D,
+    x_stride,
+    y_stride,
+    margin_stride,
+    first_row,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP: tl.constexpr,
+    SHIFT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    WIDE: tl.constexpr,
+    LOADED: tl.constexpr,
+):
+    """Best packed (score, index) of N rows and M columns. Row r of the block is row first_row + r of the whole."""
+    row_tiles, column_tiles = tl.cdiv(N, BLOCK_M), tl.cdiv(M, BLOCK_N)
+    tiles = row_tiles.to(tl.int64) * column_tiles
+    for tile in range(tl.program_id(0).to(tl.int64), tiles, tl.num_programs(0)):
+        # GROUP rows of tiles are walked column by column, so that their operands stay in the second-level cache.
+        band = tile // (GROUP * column_tiles)
+        height = tl.minimum(row_tiles - band * GROUP, GROUP)
+        inside = tile % (GROUP * column_tiles)
+        rows = ((band * GROUP + inside % height) * BLOCK_M).to(tl.int32) + tl.arange(0, BLOCK_M)
+        columns = ((inside // height) * BLOCK_N).to(tl.int32) + tl.arange(0, BLOCK_N)
+        scores = tile_of_scores(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
+        scores = shifted(scores, margin, rows, columns, N, M, margin_stride, 1, SHIFT)
+        same, valid = same_id(row_ids, column_ids, rows, columns, N, M)
+        keys = tl.where(valid & (same == 0), order_of(scores), LOWEST_KEY)
+        key, place = first_largest(keys, columns, 1)
+        tl.atomic_max(row_best + rows, packed(key, place), mask=(rows < N) & (key > LOWEST_KEY), sem="relaxed")
+        key, place = first_largest(keys, rows + first_row, 0)
+        tl.atomic_max(column_best + columns, packed(key, place), mask=(columns < M) & (key > LOWEST_KEY), sem="relaxed")
+
+
+@triton.jit
+def unpack_kernel(best, values, indices, N, BLOCK: tl.constexpr):
+    """Scores and int64 indices of packed bests; -infinity and -1 where there is none."""
+    places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    one = tl.load(best + places, mask=places < N, other=0)
+    key = (one >> 32).to(tl.int32)
+    some = key > MINUS_INFINITY_KEY
+    tl.store(values + places, tl.where(some, score_of(key), float("-inf")), mask=places < N)
+    tl.store(indices + places, tl.where(some, LOW_HALF - (one & LOW_HALF), -1), mask=places < N)
+
+
+def own_scores(sides: Sides, plan: Plan) -> Tensor:
+    """x_i.y_i (N,) in float32, to the bit what the tiles of `plan` compute."""
+    count = sides.x.shape[0]
+    own = torch.empty(count, dtype=torch.float32, device=sides.x.device)
+    operands = Source(sides.x, sides.y).operands
+    grid = (triton.cdiv(count, min(plan.block_m, plan.block_n)),)
+    own_scores_kernel[grid](own=own, N=count, **operands, **plan.tile, **plan.launch)
+    return own
+
+
+def _unpacked(best: Tensor) -> Found:
+    values = torch.empty(best.shape, dtype=torch.float32, device=best.device)
+    indices = torch.empty(best.shape, dtype=torch.int64, device=best.device)
+    unpack_kernel[(triton.cdiv(best.shape[0], 1024),)](best, values, indices, best.shape[0], BLOCK=1024)
+    return values, indices
+
+
+def _bests(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Below every packed score."""
+    nothing = torch.full((rows + columns,), -(2**63), dtype=torch.int64, device=device)
+    return nothing[:rows], nothing[rows:]
+
+
+def hardest(
+    sides: Sides, plan: Plan, margin: Tensor | None = None, shift: str = "none", own: Tensor | None = None
+) -> tuple[Found, Found]:
+    """(values, indices) of the rows (N,) and of the columns (M,) of x y^T, after `margin` is added as `shift` says.
+
+    margin: float32, (N,) for row, (M,) for col, (N, M) with neighbouring columns for matrix. `own` (N,), if given,
+    takes the scores of pairs as they are computed for the search. Values -infinity, indices -1 without a negative.
+    """
+    row_ids, column_ids = sides.ids()
+    by_row, by_column = _bests(sides.x.shape[0], sides.y.shape[0], sides.x.device)
+    if own is not None and plan.schedule == "fused":
+        own.copy_(own_scores(sides, plan))
+    for rows, source in sources(sides, plan):
+        if own is not None and plan.schedule == "chunked":
+            own[rows] = source.x.diagonal(rows.start)
+        here = margin if margin is None or shift == "col" else margin[rows]
+        _launch(plan, source, (row_ids[rows], column_ids), here, shift, (by_row[rows], by_column), rows.start)
+    return _unpacked(by_row), _unpacked(by_column)
+
+
+def hardest_of_scores(
+    scores: Tensor, ids: tuple[Tensor, Tensor], plan: Plan, margin: Tensor | None = None, shift: str = "none"
+) -> tuple[Found, Found]:
+    """The same of ready-made scores (N, M) of any strides."""
+    best = _bests(*scores.shape, scores.device)
+    _launch(plan, Source(scores, None), ids, margin, shift, best, 0)
+    return _unpacked(best[0]), _unpacked(best[1])
+
+
+def _launch(
+    plan: Plan,
+    source: Source,
+    ids: tuple[Tensor, Tensor],
+    margin: Tensor | None,
+    shift: str,
+    best: tuple[Tensor, Tensor],
+    first_row: int,
+) -> None:
+    N, M = best[0].shape[0], best[1].shape[0]
+    search_kernel[(programs(plan, N, M, source.x.device),)](
+        row_ids=ids[0],
+        column_ids=ids[1],
+        margin=margin if margin is not None else source.x,
+        row_best=best[0],
+        column_best=best[1],
+        N=N,
+        M=M,
+        margin_stride=margin.stride(0) if margin is not None and margin.ndim == 2 else 0,
+        first_row=first_row,
+        **source.operands,
+        **plan.tile,
+        GROUP=plan.group,
+        SHIFT=SHIFTS[shift],
+        **plan.launch,
+    )

@@ -1,0 +1,141 @@
+"""Tiles of S = X Y^T and what all kernels do with one: bounds, negatives, margins, the order of scores (KERNELS 1).
+
+A tile is computed with float32 accumulators or read from a ready-made block of scores (`LOADED`), so that one epilogue
+serves both schedules. `WIDE` widens half-precision inputs right after their load: Triton's interpreter multiplies the
+bit patterns of bfloat16.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+NO_SHIFT = tl.constexpr(0)
+ROW_SHIFT = tl.constexpr(1)
+COLUMN_SHIFT = tl.constexpr(2)
+MATRIX_SHIFT = tl.constexpr(3)
+
+LOWEST_KEY = tl.constexpr(-(2**31))
+NAN_KEY = tl.constexpr(2**31 - 1)
+MINUS_INFINITY_KEY = tl.constexpr(0x007FFFFF - 2**31)
+FARTHEST = tl.constexpr(2**31 - 1)
+LOW_HALF = tl.constexpr(2**32 - 1)
+
+
+@triton.jit
+def _product(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr, WIDE):
+    product = tl.zeros((rows.shape[0], columns.shape[0]), tl.float32)
+    x_rows = x + rows.to(tl.int64)[:, None] * x_stride
+    y_rows = y + columns.to(tl.int64)[None, :] * y_stride
+    for k in range(0, D, BLOCK_K):
+        inner = k + tl.arange(0, BLOCK_K)
+        a = tl.load(x_rows + inner[None, :], mask=(rows < N)[:, None] & (inner < D)[None, :], other=0.0)
+        b = tl.load(y_rows + inner[:, None], mask=(columns < M)[None, :] & (inner < D)[:, None], other=0.0)
+        if WIDE:
+            a, b = a.to(tl.float32), b.to(tl.float32)
+        product = tl.dot(a, b, product, input_precision=PRECISION)
+    return product
+
+
+@triton.jit
+def tile_of_scores(
+    x,
+    y,
+    rows,
+    columns,
+    N,
+    M,
+    D,
+    x_stride,
+    y_stride,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+    WIDE: tl.constexpr,
+    LOADED: tl.constexpr,
+):
+    """float32 scores of `rows` with `columns`; anything where one is out of bounds.
+
+    `LOADED`: x is a matrix of scores, its strides x_stride between rows and y_stride between columns, y is not read.
+    """
+    if LOADED:
+        places = rows.to(tl.int64)[:, None] * x_stride + columns.to(tl.int64)[None, :] * y_stride
+        inside = (rows < N)[:, None] & (columns < M)[None, :]
+        return tl.load(x + places, mask=inside, other=0.0).to(tl.float32)
+    else:
+        return _product(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE)
+
+
+@triton.jit
+def same_id(row_ids, column_ids, rows, columns, N, M):
+    """Which entries belong to one group, and which lie inside the matrix: two masks of the tile."""
+    row_id = tl.load(row_ids + rows, mask=rows < N, other=0)
+    column_id = tl.load(column_ids + columns, mask=columns < M, other=0)
+    return row_id[:, None] == column_id[None, :], (rows < N)[:, None] & (columns < M)[None, :]
+
+
+@triton.jit
+def shifted(scores, margin, rows, columns, N, M, row_stride, column_stride, SHIFT: tl.constexpr):
+    """Scores with the margin of the row, the column or the entry added."""
+    if SHIFT == ROW_SHIFT:
+        scores += tl.load(margin + rows, mask=rows < N, other=0.0)[:, None]
+    elif SHIFT == COLUMN_SHIFT:
+        scores += tl.load(margin + columns, mask=columns < M, other=0.0)[None, :]
+    elif SHIFT == MATRIX_SHIFT:
+        places = rows.to(tl.int64)[:, None] * row_stride + columns.to(tl.int64)[None, :] * column_stride
+        inside = (rows < N)[:, None] & (columns < M)[None, :]
+        scores += tl.load(margin + places, mask=inside, other=0.0)
+    return scores
+
+
+@triton.jit
+def order_of(scores):
+    """int32 keys in the order of float32 scores: both zeros alike, NaN above everything, as in torch.argmax."""
+    bits = tl.where(scores == 0.0, 0.0, scores).to(tl.int32, bitcast=True)
+    keys = tl.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
+    return tl.where(scores == scores, keys, NAN_KEY)
+
+
+@triton.jit
+def score_of(keys):
+    """The score that has this key."""
+    return tl.where(keys >= 0, keys, keys ^ 0x7FFFFFFF).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def first_largest(keys, places, AXIS: tl.constexpr):
+    """Along an axis, the largest key and the lowest of its places."""
+    largest = tl.max(keys, axis=AXIS)
+    holds = keys == (largest[:, None] if AXIS == 1 else largest[None, :])
+    spread = places[None, :] if AXIS == 1 else places[:, None]
+    return largest, tl.min(tl.where(holds, spread, FARTHEST), axis=AXIS)
+
+
+@triton.jit
+def packed(keys, places):
+    """int64 numbers whose order is that of the keys, then the lowest place."""
+    return (keys.to(tl.int64) << 32) | (LOW_HALF - places.to(tl.int64))
+
+
+@triton.jit
+def own_scores_kernel(
+    x,
+    y,
+    own,
+    N,
+    D,
+    x_stride,
+    y_stride,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+    WIDE: tl.constexpr,
+    LOADED: tl.constexpr,
+):
+    """s_ii by the same tiles as every other score: the smaller side of the tile is the number of pairs it yields."""
+    STEP: tl.constexpr = BLOCK_M if BLOCK_M < BLOCK_N else BLOCK_N
+    first = tl.program_id(0) * STEP
+    rows, columns = first + tl.arange(0, BLOCK_M), first + tl.arange(0, BLOCK_N)
+    scores = tile_of_scores(x, y, rows, columns, N, N, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
+    diagonal = tl.sum(tl.where(rows[:, None] == columns[None, :], scores, 0.0), axis=1)
+    tl.store(own + rows, diagonal, mask=(rows < N) & (rows < first + STEP))

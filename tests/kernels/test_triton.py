@@ -1,0 +1,35 @@
+"""Runs each file of tests/kernels/triton in a process whose Triton interprets kernels on the CPU.
+
+By hand: TRITON_INTERPRET=1 python -m pytest tests/kernels/triton -k ties
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(path.name for path in Path(__file__).with_name("triton").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_interpreted(file: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        f"tests/kernels/triton/{file}",
+    ]
+    settings = {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PCSR_FAST_"))}
+    done = subprocess.run(command, cwd=ROOT, env=kept | settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

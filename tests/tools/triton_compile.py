@@ -1,0 +1,141 @@
+"""Compiles what launchers really launch, for GPUs that are not there, and reads registers, spills and opcodes.
+
+`python tests/tools/triton_compile.py [--few] sm_90 [sm_80 ...]` prints one JSON object a kernel, a line each; without
+--few this is what benchmarks/results/gpu/triton_compile.jsonl holds. In a process of its own: Triton
+must not interpret. Launchers run on small tensors of the CPU; every launch is compiled instead, with Triton's own rules
+of specialisation: 1 is a constant, multiples of 16 are known as such.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+import triton.backends.nvidia
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+BIN = Path(triton.backends.nvidia.__file__).parent / "bin"
+TARGETS = {f"sm_{cc}": GPUTarget("cuda", cc, 32) for cc in (80, 90, 100)} | {"gfx942": GPUTarget("hip", "gfx942", 64)}
+TYPES = {
+    torch.float32: "*fp32",
+    torch.bfloat16: "*bf16",
+    torch.float16: "*fp16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+}
+OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)")
+# Tensor cores, asynchronous copies, local memory (spills).
+COUNTED = re.compile(r"HMMA|HGMMA|UTC\w*MMA|LDGSTS|UTMALDG|STL|LDL")
+
+
+def _source(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
+    """The kernel specialised as a launch with these arguments would specialise it."""
+    signature, constants, attributes = {}, {}, {}
+    for index, parameter in enumerate(kernel.params):
+        name, value = parameter.name, arguments[parameter.name]
+        if parameter.is_constexpr or value is None or (type(value) is int and value == 1):
+            signature[name], constants[(index,)] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = TYPES[value.dtype]
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        else:
+            signature[name] = "i32" if abs(value) < 2**31 else "i64"
+        where = value.data_ptr() if isinstance(value, torch.Tensor) else value
+        if signature[name] not in ("constexpr", "fp32") and where % 16 == 0:
+            attributes[(index,)] = [["tt.divisibility", 16]]
+    return ASTSource(kernel, signature, constants, attributes)
+
+
+def _nvidia(cubin: bytes, multiplies: bool) -> dict[str, Any]:
+    """Registers and stack; opcodes only of a kernel that multiplies, as disassembling is slow."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        usage = subprocess.run([BIN / "cuobjdump", "--dump-resource-usage", file.name], capture_output=True, text=True)
+        disassemble = [BIN / "nvdisasm", "-c", file.name] if multiplies else ["true"]
+        code = subprocess.run(disassemble, capture_output=True, text=True, check=True).stdout
+    found = {name: int(value) for name, value in re.findall(r"\b(REG|STACK):(\d+)", usage.stdout + usage.stderr)}
+    opcodes = collections.Counter(name for name in OPCODE.findall(code) if COUNTED.fullmatch(name))
+    return {"registers": found["REG"], "stack": found["STACK"], "opcodes": dict(sorted(opcodes.items()))}
+
+
+def _amd(assembly: str) -> dict[str, Any]:
+    def total(name: str) -> int:
+        return sum(int(value) for value in re.findall(rf"\.{name}:\s+(\d+)", assembly))
+
+    matrix = len(re.findall(r"\bv_mfma_\w+", assembly))
+    registers, stack = total("vgpr_count"), total("vgpr_spill_count") + total("sgpr_spill_count")
+    return {"registers": registers, "stack": stack, "opcodes": {"MFMA": matrix} if matrix else {}}
+
+
+class Recorder:
+    """Compiles each different launch once for a target and prints what came of it, instead of running it."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.seen: set[tuple[str, ...]] = set()
+
+    def run(self, kernel: Any, *values: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        """What a kernel's launch does while this records."""
+        arguments = dict(zip(kernel.arg_names, values, strict=False)) | options
+        launch = {name: arguments[name] for name in ("num_warps", "num_stages") if name in arguments}
+        source = _source(kernel, arguments)
+        key = (kernel.__name__, str(source.signature), str(source.constants), str(source.attrs), str(launch))
+        if key in self.seen:
+            return
+        self.seen.add(key)
+        compiled = triton.compile(source, target=TARGETS[self.target], options=launch)
+        constants = {p.name: arguments[p.name] for p in kernel.params if p.is_constexpr}
+        multiplies = constants.get("LOADED") is False
+        nvidia = "cubin" in compiled.asm
+        own = _nvidia(compiled.asm["cubin"], multiplies) if nvidia else _amd(compiled.asm["amdgcn"])
+        types = [TYPES[value.dtype][1:] for value in arguments.values() if isinstance(value, torch.Tensor)]
+        row = {
+            "kernel": kernel.__name__,
+            "target": self.target,
+            "dtypes": types,
+            "constants": constants,
+            "ones": [name for name in arguments if source.signature.get(name) == "constexpr" and name not in constants],
+            "sixteens": [p.name for index, p in enumerate(kernel.params) if (index,) in source.attrs],
+            "warps": compiled.metadata.num_warps,
+            "shared": compiled.metadata.shared,
+            **own,
+        }
+        print(json.dumps(row), flush=True)
+
+
+def record(target: str, launches: Callable[[str], Iterator[None]]) -> None:
+    """Print a row for every different kernel that `launches(target)` launches."""
+    recorder = Recorder(target)
+    triton.runtime.jit.JITFunction.run = lambda kernel, *values, **options: recorder.run(kernel, *values, **options)
+    for _ in launches(target):
+        pass
+
+
+def main() -> None:
+    """The command line."""
+    assert "TRITON_INTERPRET" not in os.environ
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    from tests.tools import triton_launches
+
+    few = "--few" in sys.argv
+    for name in sys.argv[1:]:
+        if not name.startswith("--"):
+            chosen = triton_launches.few_launches if few else triton_launches.launches
+            record(name, chosen)
+
+
+if __name__ == "__main__":
+    main()

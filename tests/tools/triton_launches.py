@@ -1,0 +1,72 @@
+"""Launches that stand for every kernel, dtype and schedule, for the compile matrix: what they compute is not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from pcsr_fast.kernels.triton import contrastive, hinge, scatter, search
+from pcsr_fast.kernels.triton.launch import Plan, Sides
+from pcsr_fast.kernels.triton.launch_table import READING, TABLE
+from pcsr_fast.kernels.triton.softmax import Loss
+from pcsr_fast.kernels.triton.sweep import Shift
+from pcsr_fast.reference.contrastive_terms import KINDS, contrastive_settings
+
+ROWS, WIDTH = 256, 768
+DTYPES = {"float32": torch.float32, "tf32x3": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def _architecture(target: str) -> int | str:
+    return int(target.removeprefix("sm_")) if target.startswith("sm_") else "hip"
+
+
+def _sides(dtype: torch.dtype, grouped: bool = False) -> Sides:
+    x, y = (torch.randn(ROWS, WIDTH).to(dtype) for _ in range(2))
+    ids = torch.arange(ROWS) if grouped else None
+    return Sides(x, y, ids, ids)
+
+
+def _searches(architecture: int | str) -> Iterator[None]:
+    for name, dtype in DTYPES.items():
+        plan = TABLE[architecture, "search"][name]
+        for shift in ("none", "row", "col", "matrix") if dtype == torch.bfloat16 else ("none",):
+            margin = torch.zeros((ROWS, ROWS) if shift == "matrix" else ROWS)
+            yield search.hardest(_sides(dtype), plan, None if shift == "none" else margin, shift)
+        yield search.own_scores(_sides(dtype), plan)
+    yield search.hardest(_sides(torch.bfloat16, grouped=True), plan)
+    yield search.hardest(_sides(torch.float32), READING)
+
+
+def _contrast(dtype: torch.dtype, kind: str, plan: Plan) -> Iterator[None]:
+    """A loss and its gradient; the grouped form of tal, which takes one kernel more."""
+    loss, sides = Loss(*contrastive_settings(kind)), _sides(dtype, grouped=kind == "tal")
+    _, statistics = contrastive.contrastive_losses(sides, loss, plan)
+    yield contrastive.contrastive_gradients(torch.ones(ROWS), sides, statistics, loss, plan)
+
+
+def _sums(architecture: int | str) -> Iterator[None]:
+    for name, dtype in DTYPES.items():
+        plan = TABLE[architecture, "sums"][name]
+        margins = hinge.Margins(torch.zeros(ROWS), Shift())
+        yield hinge.hinge_sums(_sides(dtype), margins, plan)
+        yield hinge.hinge_gradients(_sides(dtype), margins, torch.ones(ROWS), torch.ones(ROWS), plan)
+        for kind in KINDS:
+            yield from _contrast(dtype, kind, plan)
+
+
+def few_launches(target: str) -> Iterator[None]:
+    """A representative part of `launches`: the bfloat16 search and what InfoNCE takes, forward and backward."""
+    architecture = _architecture(target)
+    yield search.hardest(_sides(torch.bfloat16), TABLE[architecture, "search"]["bfloat16"])
+    yield from _contrast(torch.bfloat16, "infonce", TABLE[architecture, "sums"]["bfloat16"])
+
+
+def launches(target: str) -> Iterator[None]:
+    """Every kernel as the table launches it on `target`, e.g. sm_90 or gfx942."""
+    architecture = _architecture(target)
+    yield from _searches(architecture)
+    yield from _sums(architecture)
+    for dtype in dict.fromkeys(DTYPES.values()):
+        sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS)
+        yield scatter.hardest_gradients(upstream, upstream, sides.x, sides.y, chosen, chosen)
