@@ -98,7 +98,9 @@ def wait(group: Group, mask: Mask, keep: int | None) -> None:
             complete(group, item, due)
         if not due.all():
             rest = ~due
-            remaining.append(Copy(*(part[rest] for part in (item.lanes, item.place, item.address, item.data, item.number))))
+            remaining.append(
+                Copy(*(part[rest] for part in (item.lanes, item.place, item.address, item.data, item.number)))
+            )
     group.pending = remaining
     group.batch.shared.flying = any(other.pending for other in group.batch.groups)
 

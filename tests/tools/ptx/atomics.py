@@ -65,7 +65,9 @@ _SCOPED = r"{order}(?:\.(?P<space>global|shared(?:::cta)?))?{order}"
 _TYPE = r"(?P<type>[bus](?:16|32|64)|f16x2|bf16x2|f16|bf16|f32|f64)"
 
 
-@rule(rf"(?P<what>atom|red){_SCOPED}\.(?P<op>add|min|max|and|or|xor|exch|inc|dec|cas)(?:\.noftz)?(?:\.L2::\w+)?\.{_TYPE}")
+@rule(
+    rf"(?P<what>atom|red){_SCOPED}\.(?P<op>add|min|max|and|or|xor|exch|inc|dec|cas)(?:\.noftz)?(?:\.L2::\w+)?\.{_TYPE}"
+)
 def atomic(site: Site, match: re.Match[str]) -> Step:
     kind, op = TYPES[match["type"]], match["op"]
     first = 0 if match["what"] == "red" else 1

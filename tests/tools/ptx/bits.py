@@ -84,7 +84,9 @@ def permute_bytes(site: Site, match: re.Match[str]) -> Step:
         result = np.uint32(0)
         for index in range(4):
             nibble = (selector >> np.uint32(4 * index)) & np.uint32(15)
-            byte = ((value >> (nibble & np.uint32(7)).astype(np.uint64) * np.uint64(8)) & np.uint64(255)).astype(np.uint32)
+            byte = ((value >> (nibble & np.uint32(7)).astype(np.uint64) * np.uint64(8)) & np.uint64(255)).astype(
+                np.uint32
+            )
             sign = np.where(byte & 128, np.uint32(255), np.uint32(0))
             result = result | np.where(nibble & 8, sign, byte) << np.uint32(8 * index)
         return np.asarray(result)

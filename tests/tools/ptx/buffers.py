@@ -56,7 +56,9 @@ class Global(Space):
             if not np.may_share_memory(old, content) or not len(content):
                 continue
             if old.ctypes.data != content.ctypes.data or len(old) != len(content):
-                raise ValueError(f"launch: {name} and {known} overlap without being the same memory; expected disjoint ones")
+                raise ValueError(
+                    f"launch: {name} and {known} overlap without being the same memory; expected disjoint ones"
+                )
             return (number << REGION) + self.first[number]
         return self._place(name, content, skew, defined)
 

@@ -68,7 +68,10 @@ class Space:
         kept = inside & aligned
         if kept.all():
             return access, place, None
-        for bad, what in ((~inside, "{verb} of {width} bytes {place}"), (inside & ~aligned, "misaligned {verb}: {place}")):
+        for bad, what in (
+            (~inside, "{verb} of {width} bytes {place}"),
+            (inside & ~aligned, "misaligned {verb}: {place}"),
+        ):
             if bad.any():
                 address = int(access.address[bad][0])
                 text = what.format(verb=verb, width=width, place=self.describe(address, width))
@@ -114,7 +117,9 @@ class Space:
             lost = (memory[place // width] != values).any(1)
             if lost.any():
                 text = "threads of one instruction write different values to the same address"
-                access.group.found("write after write", text, access.lanes[lost], int(access.address[lost][0]), hazard=True)
+                access.group.found(
+                    "write after write", text, access.lanes[lost], int(access.address[lost][0]), hazard=True
+                )
 
     def settled(self, access: Access, cells: Array, verb: str) -> None:
         """Report cells that an asynchronous copy has yet to write."""

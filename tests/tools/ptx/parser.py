@@ -250,6 +250,4 @@ class _Body:
             raise PTXError(f"{match[2]} is not declared: {text!r}")
         parts = [] if match[3].startswith("call") else split(match[4])  # calls are unknown to every table
         operands = tuple(parse_operand(part, self._find) for part in parts)
-        self.kernel.code.append(
-            Instruction(match[3], operands, guard, match[1] == "!", self.line, text, self.source)
-        )
+        self.kernel.code.append(Instruction(match[3], operands, guard, match[1] == "!", self.line, text, self.source))

@@ -72,7 +72,9 @@ class Track:
         if not others.any():
             return None
         rows, blocks = who.rows[:, None], me // self.threads
-        bad = others & ((self.stamp[cells] > who.clocks.seen[rows, held % self.threads]) | (held // self.threads != blocks))
+        bad = others & (
+            (self.stamp[cells] > who.clocks.seen[rows, held % self.threads]) | (held // self.threads != blocks)
+        )
         many = held == MANY
         if many.any():
             at = np.nonzero(many)
@@ -146,7 +148,11 @@ class Shadow:
         return found
 
     def before_write(self, cells: Array, who: Who) -> list[Hazard]:
-        kinds = (("write after write", self.writes), ("write after write", self.atomics), ("write after read", self.reads))
+        kinds = (
+            ("write after write", self.writes),
+            ("write after write", self.atomics),
+            ("write after read", self.reads),
+        )
         return self._hazards(cells, who, kinds)
 
     def write(self, cells: Array, who: Who) -> list[Hazard]:

@@ -135,7 +135,9 @@ def _arrive(group: Group, operation: Operation, pc: int, active: Array) -> None:
     if operation.barrier is None:
         raise AssertionError("a barrier without a number")
     batch.waiting_at[rows] = np.broadcast_to(operation.barrier(group), group.n)[active]
-    batch.expected[rows] = 0 if operation.expected is None else np.broadcast_to(operation.expected(group), group.n)[active]
+    batch.expected[rows] = (
+        0 if operation.expected is None else np.broadcast_to(operation.expected(group), group.n)[active]
+    )
     group.blocked[active] = True
     group.pcs[active] = pc
 

@@ -126,7 +126,9 @@ def load_matrices(site: Site, match: re.Match[str]) -> Operation:
         rows = address(group)[lanes]
         bad = (rows & 15 != 0) & (group.lane[lanes] < 8 * count)
         if bad.any():
-            group.found("memory", f"misaligned row of a matrix at {int(rows[bad][0]):#x}", lanes[bad], int(rows[bad][0]))
+            group.found(
+                "memory", f"misaligned row of a matrix at {int(rows[bad][0]):#x}", lanes[bad], int(rows[bad][0])
+            )
         step(group, mask)
 
     return Operation(checked, "collective")
@@ -141,5 +143,3 @@ def _transpose(words: Array) -> Array:
 def transpose_matrix(site: Site, match: re.Match[str]) -> Operation:
     read, write = site.read(1, "b32"), site.write(site.operands[0], "b32")
     return Operation(lambda group, mask: write(group, _transpose(read(group)), mask), "collective")
-
-
