@@ -25,8 +25,7 @@ def cuda() -> ptx.Module:
     return ptx.parse(text_of("nvcc"))
 
 
-def launch_triton(name: str, grid: Any, args: list[Any], order: str | int = "together") -> ptx.Report:
-    text = text_of(name)
+def run_triton(text: str, grid: Any, args: list[Any], order: str | int = "together") -> ptx.Report:
     facts = dict(re.findall(r"(shared|warps)=(\d+)", text.splitlines()[0].split(";")[-1]))
     shared, threads = int(facts["shared"]), 32 * int(facts["warps"])
     return ptx.launch(ptx.parse(text).only, grid, threads, [*args, None, None], shared, order=order)
@@ -129,7 +128,7 @@ def test_products_of_triton(kind: str, order: str | int) -> None:
     m, n, k = 40, 33, 48
     result = torch.float64 if kind == "fp64" else torch.float32
     a, b, c = normal(m, k, dtype=TYPES[kind]), normal(n, k, dtype=TYPES[kind]), torch.empty(m, n, dtype=result)
-    report = launch_triton(f"triton_product_{kind}", (2, 2), [a, b, ptx.Uninitialised(c), m, n, k], order)
+    report = run_triton(text_of(f"triton_product_{kind}"), (2, 2), [a, b, ptx.Uninitialised(c), m, n, k], order)
     assert report.clean, report
     torch.testing.assert_close(c.double(), a.double() @ b.double().T, rtol=1e-5, atol=1e-5 if kind != "fp64" else 1e-13)
     assert (report.executed("mma.sync") > 0) == (kind != "fp32")
@@ -138,7 +137,7 @@ def test_products_of_triton(kind: str, order: str | int) -> None:
 def test_log_sum_exp_of_triton() -> None:
     rows, n = 32, 50
     x, y, total = normal(rows, n, dtype=torch.bfloat16), torch.empty(rows), torch.tensor([0.0, -100.0])
-    report = launch_triton("triton_log_sum_exp_bf16", 2, [x, ptx.Uninitialised(y), total, n])
+    report = run_triton(text_of("triton_log_sum_exp_bf16"), 2, [x, ptx.Uninitialised(y), total, n])
     assert report.clean, report
     expected = x.double().logsumexp(1)
     torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
@@ -149,7 +148,7 @@ def test_log_sum_exp_of_triton() -> None:
 def test_scan_and_sort_of_triton(order: str | int) -> None:
     n, block = 50, 64
     x, y, z = normal(n, dtype=torch.float16), torch.empty(n, dtype=torch.float16), torch.empty(2 * block).double()
-    report = launch_triton("triton_running_fp16", 1, [x, ptx.Uninitialised(y), ptx.Uninitialised(z), n], order)
+    report = run_triton(text_of("triton_running_fp16"), 1, [x, ptx.Uninitialised(y), ptx.Uninitialised(z), n], order)
     assert report.clean, report
     padded = torch.cat([x.double(), torch.zeros(block - n).double()])
     torch.testing.assert_close(y.double(), x.double().cumsum(0), rtol=1e-3, atol=1e-3)
@@ -157,20 +156,20 @@ def test_scan_and_sort_of_triton(order: str | int) -> None:
     torch.testing.assert_close(z[block:], padded.sigmoid(), rtol=1e-7, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("name", "missed"),
-    [("triton_product_bf16", 0), ("triton_product_fp32", 0)],
-)
-def test_mutants_of_triton_are_noticed(name: str, missed: int) -> None:
+REDUNDANT = {
+    "triton_product_bf16": ["barrier:221"],  # before it nothing was waited for that line 308 had not ordered
+    "triton_product_fp32": [],
+    "triton_product_fp64": ["barrier:221"],
+}
+
+
+@pytest.mark.parametrize("name", REDUNDANT)
+def test_every_barrier_of_triton_that_matters_is_missed(name: str) -> None:
     kind = name.split("_")[-1]
     m, n, k = 40, 33, 96
     a, b = normal(m, k, dtype=TYPES[kind]), normal(n, k, dtype=TYPES[kind])
-    unnoticed = []
-    for mutant in ptx.mutate(text_of(name), ("barrier",)):
-        c = torch.empty(m, n)
-        facts = dict(re.findall(r"(shared|warps)=(\d+)", text_of(name).splitlines()[0].split(";")[-1]))
-        args = [a, b, c, m, n, k, None, None]
-        report = ptx.launch(ptx.parse(mutant.text).only, (2, 2), 32 * int(facts["warps"]), args, int(facts["shared"]))
-        if report.clean:
-            unnoticed.append(mutant.name)
-    assert len(unnoticed) == missed, unnoticed
+    c = torch.empty(m, n, dtype=torch.float64 if kind == "fp64" else torch.float32)
+    mutants = list(ptx.mutate(text_of(name), ("barrier",)))
+    unnoticed = [mutant.name for mutant in mutants if run_triton(mutant.text, (2, 2), [a, b, c, m, n, k]).clean]
+    assert len(mutants) >= 5
+    assert unnoticed == REDUNDANT[name]
