@@ -170,7 +170,8 @@ def test_integers_to_floats_round_once(source: str) -> None:
 def test_floats_to_halves() -> None:
     x = np.concatenate([floats("f32", 1024), np.array([1 + 2**-8, 1 + 3 * 2**-8, 65520, 65519, 3e38, 1e-7], np.float32)])
     half = values("cvt.rn.f16.f32 %out, %x;", np.float16, x=x)
-    assert_same_floats(half, x.astype(np.float16))
+    with np.errstate(over="ignore"):
+        assert_same_floats(half, x.astype(np.float16))
     brain = values("cvt.rn.bf16.f32 %out, %x;", np.int16, x=x)
     expected = torch.from_numpy(x).bfloat16()
     kept = ~torch.isnan(expected)

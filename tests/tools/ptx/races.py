@@ -18,10 +18,14 @@ WARP = 32
 
 
 class Clocks:
-    """Order between the threads of each block of a batch; `threads` is padded to whole warps."""
+    """Order between the threads of each block of a batch; `threads` is padded to whole warps.
 
-    def __init__(self, blocks: int, threads: int, start: int) -> None:
-        self.blocks, self.threads, self.now = blocks, threads, start
+    alive: of each thread of the batch, changed by its owner; what a warp has seen leaves out those that have ended.
+    """
+
+    def __init__(self, alive: Array, threads: int, start: int) -> None:
+        blocks = len(alive) // threads
+        self.alive, self.threads, self.now = alive.reshape(blocks, threads), threads, start
         self.seen = np.zeros((blocks * threads, threads), np.int32)
         self.warps_seen = np.zeros((blocks * threads, threads // WARP), np.int32)
 
@@ -31,12 +35,8 @@ class Clocks:
         known = self.seen[rows].max(0)
         known[columns] = self.now
         self.seen[rows] = known
-        self.warps_seen[rows] = self.seen[rows].reshape(len(rows), -1, WARP).min(2)
-
-    def join_warps(self, rows: Array) -> None:
-        """Each whole warp of `rows` (a multiple of 32) waits for its own lanes."""
-        for warp in rows.reshape(-1, WARP):
-            self.join(warp)
+        relevant = np.where(self.alive[rows[0] // self.threads], known, self.now)
+        self.warps_seen[rows] = relevant.reshape(-1, WARP).min(1)
 
     def tick(self) -> None:
         self.now += 1
@@ -92,14 +92,16 @@ class Track:
         self.line[cells] = who.line
 
     def add(self, cells: Array, who: Who) -> None:
-        """`who` holds the cells too."""
-        self.used = True
+        """`who` holds the cells too, or alone where the others' accesses are ordered before this one."""
+        bad = self.unordered(cells, who)
         me = np.broadcast_to(who.ids[:, None], cells.shape)
         blocks = me // self.threads
-        held = self.holder[cells]
-        foreign = (held != NOBODY) & (self.block[cells] != blocks)
-        alone = (held == NOBODY) | (held == me)
-        self.holder[cells] = np.where(alone, me, np.where(foreign | (held == ACROSS), ACROSS, MANY))
+        if bad is None:
+            self.holder[cells] = me
+        else:
+            across = (self.block[cells] != blocks) | (self.holder[cells] == ACROSS)
+            self.holder[cells] = np.where(bad, np.where(across, ACROSS, MANY), me)
+        self.used = True
         self._collide(cells, me, blocks)
         self.block[cells] = blocks
         self.stamp[cells] = who.clocks.now

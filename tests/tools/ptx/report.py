@@ -14,12 +14,12 @@ class PTXError(Exception):
 
 @dataclass
 class Finding:
-    """One kind of fault of one instruction, described by its first occurrence.
+    """One kind of fault of one instruction, described by its first occurrences.
 
     kind: "memory" (bounds, alignment, address spaces), "uninitialised", "barrier", "collective", "async", "steps", or of
     a hazard "read after write", "write after read", "write after write", "in flight" for shared and global memory.
     line: of the PTX text; source: "file:line" of the kernel's own text where the PTX names it, else "".
-    threads: linear numbers within the block; address: within its space, or -1 where there is none; count: occurrences.
+    threads: linear numbers within the block; address: within its space, or -1 where there is none; count: occurrences, a thread each.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class Report:
         known = self.hazards if hazard else self.errors
         for old in known:
             if (old.kind, old.line) == (finding.kind, finding.line):
-                old.count += 1
+                old.count += finding.count
                 return
         if len(known) < MOST_FINDINGS:
             known.append(finding)

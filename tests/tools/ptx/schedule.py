@@ -60,8 +60,8 @@ def _run(group: Group, quantum: int, pc: int, mask: Mask, limit: int) -> int:
     launch = group.batch.launch
     operations, guards, counts, end = launch.operations, launch.guards, launch.executed, len(launch.operations)
     size = group.n if mask is None else int(np.count_nonzero(mask))
-    steps = 0
-    while pc < limit and steps < quantum:
+    steps, most = 0, min(quantum, launch.max_steps + 1 - launch.report.steps)
+    while pc < limit and steps < most:
         if pc >= end:
             group.alive[slice(None) if mask is None else mask] = False
             break

@@ -24,12 +24,12 @@ class Batch:
     def __init__(self, launch: Launch, blocks: list[int]) -> None:
         self.launch, self.blocks, self.threads = launch, blocks, launch.padded
         kernel, total = launch.kernel, len(blocks) * launch.padded
-        self.clocks = Clocks(len(blocks), self.threads, launch.now)
         self.shared = Shared(launch.shared_size, len(blocks), self.threads, launch.granules["shared"], launch.races)
         self.local = Local(kernel.sizes.get("local", 0), total, launch.granules["local"])
         thread = np.arange(total) % launch.padded
         self.exists = thread < launch.threads
         self.alive = self.exists.copy()
+        self.clocks = Clocks(self.alive, self.threads, launch.now)
         self.blocked = np.zeros(total, bool)
         self.pcs = np.zeros(total, np.int64)  # where each thread that does not run continues
         self.waiting_at = np.full(total, -1, np.int64)  # barrier number of each waiting thread
@@ -116,11 +116,11 @@ class Group:
 
     def found(self, kind: str, what: str, lanes: Array, address: int = -1, hazard: bool = False) -> None:
         """Report a fault of the instruction at `pc`."""
-        launch = self.batch.launch
-        instruction, number = launch.kernel.code[self.pc], int(self.numbers[lanes[0]])
-        threads = tuple(int(thread) for thread in self.thread[lanes[:8]])
+        launch, number = self.batch.launch, int(self.numbers[lanes[0]])
+        instruction = launch.kernel.code[self.pc]
+        threads = tuple(int(thread) for thread in self.thread[lanes[self.numbers[lanes] == number][:8]])
         place = (instruction.line, instruction.text, instruction.source, launch.coordinates(number), threads)
-        launch.report.add(Finding(kind, launch.kernel.name, *place, address, what), hazard)
+        launch.report.add(Finding(kind, launch.kernel.name, *place, address, what, len(lanes)), hazard)
 
 
 def to_space(group: Group, lanes: Array, address: Array) -> list[tuple[str, Array, Array]]:
