@@ -43,7 +43,9 @@ def values(code: str, result: Any, block: int = 32, **inputs: Array) -> Array:
     arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
     count = len(next(iter(arrays.values())))
     blocks = -(-count // block)
-    arrays = {name: np.concatenate([array, np.repeat(array[-1:], blocks * block - count)]) for name, array in arrays.items()}
+    arrays = {
+        name: np.concatenate([array, np.repeat(array[-1:], blocks * block - count)]) for name, array in arrays.items()
+    }
     out = np.zeros(blocks * block, result)
     loads, declared = [], [f".reg .b{8 * max(out.itemsize, 2)} %out;"]
     for name, array in arrays.items():

@@ -98,7 +98,9 @@ def floats(kind: str, count: int = 256, seed: int = 0, specials: bool = True) ->
     spread = 4 if kind == "f16" else 30
     result = (rng.standard_normal(count) * 2.0 ** rng.integers(-spread, spread, count)).astype(FLOATS[kind])
     if specials:
-        result[:8] = rng.permutation([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, float(np.finfo(FLOATS[kind]).tiny)])
+        result[:8] = rng.permutation(
+            [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, float(np.finfo(FLOATS[kind]).tiny)]
+        )
     return result
 
 
@@ -116,7 +118,14 @@ def test_floats(op: str, kind: str) -> None:
     if op == "div" and kind == "f16":
         op = "mul"
     x, y = floats(kind), floats(kind, seed=1)
-    function = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "min": np.fmin, "max": np.fmax, "div": np.divide}[op]
+    function = {
+        "add": np.add,
+        "sub": np.subtract,
+        "mul": np.multiply,
+        "min": np.fmin,
+        "max": np.fmax,
+        "div": np.divide,
+    }[op]
     with np.errstate(all="ignore"):
         expected = function(x, y)
     suffix = ".rn" if op == "div" else ""
@@ -237,7 +246,9 @@ def test_saturation() -> None:
     assert_same_floats(found, np.array([0, 0.25, 1, 0], np.float32))
 
 
-@pytest.mark.parametrize("opcode", ["add.s33", "frob.b32", "call.uni", "add.rz.f16", "mul.wide.u64", "wgmma.fence.sync"])
+@pytest.mark.parametrize(
+    "opcode", ["add.s33", "frob.b32", "call.uni", "add.rz.f16", "mul.wide.u64", "wgmma.fence.sync"]
+)
 def test_unknown_instructions_are_named_with_their_line(opcode: str) -> None:
     text = kernel(f"mov.u32 %r1, 0;\n{opcode} %r1, %r1, %r1;")
     line = next(number for number, content in enumerate(text.splitlines(), 1) if opcode in content)

@@ -85,7 +85,9 @@ def field(x: int, bits: int, start: int, count: int, signed: bool) -> int:
 @FEW
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 90), st.integers(0, 90)), min_size=32, max_size=32))
 def test_bit_fields(rows: list[tuple[int, int, int]]) -> None:
-    x, start, count = (np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), ("u8", "u4", "u4"), strict=True))
+    x, start, count = (
+        np.array(column, kind) for column, kind in zip(zip(*rows, strict=True), ("u8", "u4", "u4"), strict=True)
+    )
     for kind in ("u32", "s32", "u64", "s64"):
         bits = int(kind[1:])
         own = x.astype(f"u{bits // 8}")
@@ -168,7 +170,9 @@ def test_integers_to_floats_round_once(source: str) -> None:
 
 
 def test_floats_to_halves() -> None:
-    x = np.concatenate([floats("f32", 1024), np.array([1 + 2**-8, 1 + 3 * 2**-8, 65520, 65519, 3e38, 1e-7], np.float32)])
+    x = np.concatenate(
+        [floats("f32", 1024), np.array([1 + 2**-8, 1 + 3 * 2**-8, 65520, 65519, 3e38, 1e-7], np.float32)]
+    )
     half = values("cvt.rn.f16.f32 %out, %x;", np.float16, x=x)
     with np.errstate(over="ignore"):
         assert_same_floats(half, x.astype(np.float16))

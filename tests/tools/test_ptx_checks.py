@@ -29,7 +29,9 @@ def shared(code: str, block: int = 64, grid: int = 1, **options: Any) -> ptx.Rep
 # memory
 
 
-@pytest.mark.parametrize("what", ["ld.global.u32 %r1, [%d1];", "st.global.u32 [%d1], %t;", "atom.global.add.u32 %r1, [%d1], 1;"])
+@pytest.mark.parametrize(
+    "what", ["ld.global.u32 %r1, [%d1];", "st.global.u32 [%d1], %t;", "atom.global.add.u32 %r1, [%d1], 1;"]
+)
 def test_bounds_of_buffers(what: str) -> None:
     code = f"mad.wide.u32 %d1, %t, 4, %x;\nsetp.lt.u32 %p1, %t, %n;\n@%p1 {what}"
     text = kernel(code, ["x", "u32 n"])
@@ -48,7 +50,11 @@ def test_addresses_before_a_buffer_and_in_none() -> None:
     assert "at byte -4 of argument 0" in report.errors[0].what
     report = run(kernel("ld.global.u32 %r1, [%x];", ["x"]), [None], block=1)
     assert "in no buffer" in report.errors[0].what
-    report = run(kernel("mul.wide.u32 %d1, %t, 0x80000000;\nadd.u64 %d1, %d1, %x;\nld.global.u32 %r1, [%d1];", ["x"]), [x], block=3)
+    report = run(
+        kernel("mul.wide.u32 %d1, %t, 0x80000000;\nadd.u64 %d1, %d1, %x;\nld.global.u32 %r1, [%d1];", ["x"]),
+        [x],
+        block=3,
+    )
     assert report.errors[0].threads == (1, 2)  # an index that left 32 bits
 
 
@@ -135,7 +141,9 @@ def test_writes_after_writes(value: str, good: bool) -> None:
     assert kinds(report) == (set() if good else {"write after write"})
 
 
-@pytest.mark.parametrize(("barrier", "good"), [("bar.warp.sync 0xffffffff;\n", True), ("", False), ("bar.sync 0;\n", True)])
+@pytest.mark.parametrize(
+    ("barrier", "good"), [("bar.warp.sync 0xffffffff;\n", True), ("", False), ("bar.sync 0;\n", True)]
+)
 def test_races_within_a_warp(barrier: str, good: bool) -> None:
     code = f"st.shared.u32 [%r3], %t;\n{barrier}xor.b32 %r4, %r3, 4;\nld.shared.u32 %r9, [%r4];\n"
     assert shared(code).clean == good
@@ -220,7 +228,8 @@ def test_collectives_with_missing_lanes(order: str | int) -> None:
     assert kinds(shared(code.format(16, "0xffffffff"), order=order)) == {"collective"}
     assert kinds(shared(code.format(16, "0x7fff"), order=order)) == {"collective"}
     assert "takes no part" in str(shared(code.format(16, "0xffff").replace("%t, 0", "%t, 16"), order=order))
-    matrix = "@%p1 mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%r4,%r5,%r6,%r7}, {%t,%t,%t,%t}, {%t,%t}, {%t,%t,%t,%t};\n"
+    matrix = "@%p1 mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%r4,%r5,%r6,%r7}, {%t,%t,%t,%t}, "
+    matrix += "{%t,%t}, {%t,%t,%t,%t};\n"
     for limit, good in ((32, True), (31, False)):
         assert shared(f"mov.u32 %r9, 0;\nsetp.lt.u32 %p1, %lane, {limit};\n{matrix}", order=order).clean == good
 
@@ -276,11 +285,14 @@ def test_copies_from_outside_of_a_buffer() -> None:
 def test_endless_loops_are_stopped() -> None:
     report = run(kernel("AGAIN:\nbra.uni AGAIN;"), max_steps=1000)
     assert kinds(report) == {"steps"}
-    assert run(kernel("mov.u32 %r1, 0;\nAGAIN:\nadd.u32 %r1, %r1, 1;\nsetp.lt.u32 %p1, %r1, 100;\n@%p1 bra AGAIN;")).clean
+    assert run(
+        kernel("mov.u32 %r1, 0;\nAGAIN:\nadd.u32 %r1, %r1, 1;\nsetp.lt.u32 %p1, %r1, 100;\n@%p1 bra AGAIN;")
+    ).clean
 
 
 def test_findings_say_where_and_count() -> None:
-    code = "mov.u32 %r5, 0;\n.loc 1 42 7\nAGAIN:\nst.global.u32 [%x+16], %t;\nadd.u32 %r5, %r5, 1;\nsetp.lt.u32 %p1, %r5, 3;\n@%p1 bra AGAIN;"
+    code = "mov.u32 %r5, 0;\n.loc 1 42 7\nAGAIN:\nst.global.u32 [%x+16], %t;\n"
+    code += "add.u32 %r5, %r5, 1;\nsetp.lt.u32 %p1, %r5, 3;\n@%p1 bra AGAIN;"
     text = kernel(code, ["x"], outside='.file 1 "/a/b/kernel.py"')
     report = run(text, [np.zeros(4, np.uint32)], (1, 2, 2), (1, 1, 1))
     (finding,) = report.errors

@@ -50,7 +50,11 @@ def test_softmax_of_cuda(cuda: ptx.Module, order: str | int) -> None:
 def test_atomics_of_cuda(cuda: ptx.Module, order: str | int) -> None:
     rows, n = 6, 70
     x = normal(rows, n)
-    keys, histogram, total = torch.zeros(n, dtype=torch.int64), torch.zeros(8, dtype=torch.int32), torch.zeros(1).double()
+    keys, histogram, total = (
+        torch.zeros(n, dtype=torch.int64),
+        torch.zeros(8, dtype=torch.int32),
+        torch.zeros(1).double(),
+    )
     report = ptx.launch(cuda["reduce"], (2, 3), 64, [x, keys, histogram, total, rows, n], order=order)
     assert report.clean, report
     assert torch.equal(0xFFFFFFFF - (keys & 0xFFFFFFFF), x.argmax(0))
@@ -74,7 +78,11 @@ def test_mixed_integers_of_cuda(cuda: ptx.Module) -> None:
     """The same in Python integers."""
     n, rounds = 64, 5
     x = torch.randint(-(2**31), 2**31, (n,), generator=torch.Generator().manual_seed(0)).int()
-    h, y, g = normal(n, 2, dtype=torch.float16), torch.empty(n, dtype=torch.int32), torch.empty(n, 2, dtype=torch.float16)
+    h, y, g = (
+        normal(n, 2, dtype=torch.float16),
+        torch.empty(n, dtype=torch.int32),
+        torch.empty(n, 2, dtype=torch.float16),
+    )
     args = [x, ptx.Uninitialised(y), h, ptx.Uninitialised(g), rounds]
     report = ptx.launch(cuda["mixed"], 1, n, args)
     assert report.clean, report

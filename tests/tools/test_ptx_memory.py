@@ -57,8 +57,7 @@ def test_parameters_constants_and_variables() -> None:
     """Numbers by value, tables of the module, and a parameter read through its address."""
     out = np.zeros(4, np.float64)
     outside = (
-        ".const .align 4 .f32 table[3] = {0f3F800000, 0f40000000, 0f40400000};\n"
-        ".global .align 2 .u16 more[2] = {7, 9};"
+        ".const .align 4 .f32 table[3] = {0f3F800000, 0f40000000, 0f40400000};\n.global .align 2 .u16 more[2] = {7, 9};"
     )
     code = """
     ld.const.f32 %r1, [table+8];
@@ -93,7 +92,8 @@ def test_results_reach_views_of_tensors() -> None:
 def test_one_tensor_passed_twice_is_one_buffer() -> None:
     x = torch.zeros(32, dtype=torch.int32)
     code = "mad.wide.u32 %d1, %t, 4, %x;\nmad.wide.u32 %d2, %t, 4, %y;\n"
-    code += "mov.b32 %r1, 7;\nst.global.u32 [%d1], %r1;\nld.global.u32 %r2, [%d2];\nadd.u32 %r2, %r2, 1;\nst.global.u32 [%d2], %r2;"
+    code += "mov.b32 %r1, 7;\nst.global.u32 [%d1], %r1;\nld.global.u32 %r2, [%d2];\n"
+    code += "add.u32 %r2, %r2, 1;\nst.global.u32 [%d2], %r2;"
     assert run(kernel(code, ["x", "y"]), [x, x]).clean
     assert (x == 8).all()
     with pytest.raises(ValueError, match="overlap"):
@@ -132,7 +132,8 @@ def test_atomics_lose_nothing(places: list[int], seed: int) -> None:
         memory, found = start.copy(), np.zeros(64, np.int64)
         code = "mad.wide.u32 %d1, %t, 4, %at;\nld.global.u32 %r1, [%d1];\nmad.wide.u32 %d2, %r1, 8, %memory;\n"
         code += "mad.wide.u32 %d3, %t, 8, %new;\nld.global.u64 %d4, [%d3];\n"
-        code += f"atom.global.acq_rel.gpu.{op}.{kind} %d5, [%d2], %d4;\nmad.wide.u32 %d6, %t, 8, %found;\nst.global.u64 [%d6], %d5;"
+        code += f"atom.global.acq_rel.gpu.{op}.{kind} %d5, [%d2], %d4;\n"
+        code += "mad.wide.u32 %d6, %t, 8, %found;\nst.global.u64 [%d6], %d5;"
         text = kernel(code, ["at", "memory", "new", "found"])
         order = ORDERS[int(rng.integers(4))]
         report = run(text, [at, memory, new, found], 2, 32, order=order)
@@ -176,7 +177,8 @@ def test_atomic_sums_of_floats(kind: str, space: str) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_compare_and_swap_lets_one_win(order: str | int) -> None:
     flag, found = np.zeros(1, np.uint32), np.zeros(64, np.uint32)
-    code = "add.u32 %r1, %t, 1;\natom.global.cas.b32 %r2, [%flag], 0, %r1;\nmad.wide.u32 %d1, %t, 4, %found;\nst.global.u32 [%d1], %r2;"
+    code = "add.u32 %r1, %t, 1;\natom.global.cas.b32 %r2, [%flag], 0, %r1;\n"
+    code += "mad.wide.u32 %d1, %t, 4, %found;\nst.global.u32 [%d1], %r2;"
     assert run(kernel(code, ["flag", "found"]), [flag, found], 2, 32, order=order).clean
     assert (found == 0).sum() == 1
     assert flag[0] == np.flatnonzero(found == 0)[0] + 1
@@ -186,8 +188,8 @@ def test_compare_and_swap_lets_one_win(order: str | int) -> None:
 
 
 def test_wrapping_counters() -> None:
-    memory = np.array([0, 3], np.uint32)
-    code = "atom.global.inc.u32 %r1, [%memory], 4;\natom.global.dec.u32 %r1, [%memory+4], 4;\natom.global.exch.b32 %r2, [%memory+8], %t;"
+    code = "atom.global.inc.u32 %r1, [%memory], 4;\natom.global.dec.u32 %r1, [%memory+4], 4;\n"
+    code += "atom.global.exch.b32 %r2, [%memory+8], %t;"
     memory = np.array([0, 3, 77], np.uint32)
     assert run(kernel(code, ["memory"]), [memory], block=13).clean
     assert memory.tolist()[:2] == [13 % 5, 0]  # 3 2 1 0 4 3 2 1 0 4 3 2 1 0
@@ -240,4 +242,5 @@ def test_clocks_and_special_registers() -> None:
         found = values(f"mov.u32 %out, {name};", np.uint32, x=np.zeros(40, np.uint32), block=20)
         assert set(found) == {expected}
     assert values("mov.u32 %out, %lanemask_lt;", np.uint32, x=np.zeros(32)).tolist() == [2**i - 1 for i in range(32)]
-    assert (values("mov.u64 %d1, %clock64;\nmov.u64 %d2, %clock64;\nsetp.ge.u64 %p1, %d2, %d1;\nselp.b32 %out, 1, 0, %p1;", np.uint32, x=np.zeros(32)) == 1).all()
+    code = "mov.u64 %d1, %clock64;\nmov.u64 %d2, %clock64;\nsetp.ge.u64 %p1, %d2, %d1;\nselp.b32 %out, 1, 0, %p1;"
+    assert (values(code, np.uint32, x=np.zeros(32)) == 1).all()

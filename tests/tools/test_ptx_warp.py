@@ -186,7 +186,11 @@ def test_tensor_products(shape: str, result: str, operand: str) -> None:
     m, n, k = (int(part) for part in shape.replace("m", "").replace("n", " ").replace("k", " ").split())
     rng = np.random.default_rng(k)
     left, right, sums = rng.integers(-4 if operand != "u8" else 0, 5, (3, 16, 32))
-    A, B, C = left[:m, :k], right[:k, :n].reshape(-1)[: k * n].reshape(k, n) if k <= 16 else rng.integers(-4, 5, (k, n)), sums[:m, :n]
+    A, B, C = (
+        left[:m, :k],
+        right[:k, :n].reshape(-1)[: k * n].reshape(k, n) if k <= 16 else rng.integers(-4, 5, (k, n)),
+        sums[:m, :n],
+    )
     kind = types.TYPES[operand]
     size = 8 if operand == "f64" else 4
     p = size // kind.size
@@ -234,12 +238,20 @@ def test_tensor_products(shape: str, result: str, operand: str) -> None:
 
 def test_tf32_products_ignore_low_bits() -> None:
     x = np.full(32, 0x3F801FFF, np.uint32)  # 1 + a little less than the last bit of tf32
-    code = "mov.b32 %r9, 0;\nmma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%r1, %r2, %r3, %r4}, {%x, %x, %x, %x}, {%x, %x}, {%r9, %r9, %r9, %r9};\nmov.b32 %out, %r1;"
+    code = "mov.b32 %r9, 0;\nmma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%r1, %r2, %r3, %r4}, "
+    code += "{%x, %x, %x, %x}, {%x, %x}, {%r9, %r9, %r9, %r9};\nmov.b32 %out, %r1;"
     assert (values(code, np.float32, x=x) == 8).all()
 
 
 def test_fragments_cover_their_matrix() -> None:
-    for matrix, rows, columns, p in (("A", 16, 16, 2), ("A", 16, 8, 1), ("B", 16, 8, 2), ("C", 16, 8, 1), ("C", 16, 8, 2), ("A", 8, 4, 1)):
+    for matrix, rows, columns, p in (
+        ("A", 16, 16, 2),
+        ("A", 16, 8, 1),
+        ("B", 16, 8, 2),
+        ("C", 16, 8, 1),
+        ("C", 16, 8, 2),
+        ("A", 8, 4, 1),
+    ):
         assert sorted(fragment(matrix, rows, columns, p)) == list(range(rows * columns))
 
 

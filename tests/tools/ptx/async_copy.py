@@ -7,26 +7,14 @@ a barrier after it as well.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 
 from .instructions import Operation, Site, Step, rule
 from .memory import Access
 from .operands import Immediate
-from .state import Group, Mask
+from .state import Copy, Group, Mask
 from .types import Array
-
-
-@dataclass
-class Copy:
-    """lanes: of the group; place: in the batch's shared memory; data: (lanes, words); number: commit group of each."""
-
-    lanes: Array
-    place: Array
-    address: Array
-    data: Array
-    number: Array
 
 
 @rule(r"cp\.async\.(?:ca|cg)\.shared(?:::cta)?\.global(?:\.L2::\w+)?")

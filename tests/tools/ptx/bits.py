@@ -81,7 +81,7 @@ def permute_bytes(site: Site, match: re.Match[str]) -> Step:
 
     def function(x: Array, y: Array, selector: Array) -> Array:
         value = (y.astype(np.uint64) << np.uint64(32)) | x
-        result = np.uint32(0)
+        result = np.zeros(1, np.uint32)
         for index in range(4):
             nibble = (selector >> np.uint32(4 * index)) & np.uint32(15)
             byte = ((value >> (nibble & np.uint32(7)).astype(np.uint64) * np.uint64(8)) & np.uint64(255)).astype(
@@ -89,7 +89,7 @@ def permute_bytes(site: Site, match: re.Match[str]) -> Step:
             )
             sign = np.where(byte & 128, np.uint32(255), np.uint32(0))
             result = result | np.where(nibble & 8, sign, byte) << np.uint32(8 * index)
-        return np.asarray(result)
+        return result
 
     return compute(site, "b32", ("b32", "b32", "b32"), function)
 

@@ -28,7 +28,7 @@ def bytes_of(buffer: torch.Tensor | Array) -> tuple[Array, int]:
     """The bytes from a buffer's first to its last element, to write through, and its alignment within its storage."""
     if isinstance(buffer, torch.Tensor):
         storage = torch.empty(0, dtype=torch.uint8).set_(buffer.untyped_storage())
-        start = buffer.storage_offset() * buffer.element_size()
+        start = int(buffer.storage_offset()) * buffer.element_size()
         last = sum((size - 1) * stride for size, stride in zip(buffer.shape, buffer.stride(), strict=True))
         length = (last + 1) * buffer.element_size() if buffer.numel() else 0
         return storage.numpy()[start : start + length], start % GENERIC_ALIGNMENT

@@ -90,13 +90,21 @@ def set_value(site: Site, match: re.Match[str]) -> Step:
 @rule(r"selp\.(?P<type>[bus](?:16|32|64)|f16|bf16|f32|f64)")
 def select(site: Site, match: re.Match[str]) -> Step:
     bits = f"b{8 * TYPES[match['type']].size}"
-    return compute(site, bits, (bits, bits, "pred"), lambda x, y, chosen: np.where(chosen, x, y))
+
+    def function(x: Array, y: Array, chosen: Array) -> Array:
+        return np.where(chosen, x, y)
+
+    return compute(site, bits, (bits, bits, "pred"), function)
 
 
 @rule(r"slct{ftz}\.(?P<type>[bus](?:16|32|64)|f32|f64)\.(?P<by>s32|f32)")
 def select_by_sign(site: Site, match: re.Match[str]) -> Step:
     bits = f"b{8 * TYPES[match['type']].size}"
-    return compute(site, bits, (bits, bits, match["by"]), lambda x, y, by: np.where(by >= 0, x, y))
+
+    def function(x: Array, y: Array, by: Array) -> Array:
+        return np.where(by >= 0, x, y)
+
+    return compute(site, bits, (bits, bits, match["by"]), function)
 
 
 @rule(r"mov\.{any}")

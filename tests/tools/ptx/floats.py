@@ -59,7 +59,9 @@ def to_nearest(values: Array, kind: Type) -> Array:
     back = single.astype(np.float64)
     bits = np.ascontiguousarray(single).view(np.int32)
     inexact = np.isfinite(single) & (back != values) & (bits & 1 == 0)
-    odd = np.where(inexact, bits + np.where(np.abs(values) > np.abs(back), np.int32(1), np.int32(-1)), bits).view(np.float32)
+    odd = np.where(inexact, bits + np.where(np.abs(values) > np.abs(back), np.int32(1), np.int32(-1)), bits).view(
+        np.float32
+    )
     return kind.decode(kind.encode(odd.reshape(values.shape))).reshape(values.shape)
 
 
@@ -73,7 +75,9 @@ def round_to(values: Array, kind: Type, mode: str = "rn") -> Array:
     wrong = {"rz": towards_zero, "rm": wide > values, "rp": wide < values}[mode]
     if kind.kind == "bf":
         bits = np.ascontiguousarray(nearest).view(np.int32)
-        return np.where(wrong, bits + np.where(towards_zero, np.int32(-0x10000), np.int32(0x10000)), bits).view(np.float32)
+        return np.where(wrong, bits + np.where(towards_zero, np.int32(-0x10000), np.int32(0x10000)), bits).view(
+            np.float32
+        )
     to = {"rz": 0.0, "rm": -np.inf, "rp": np.inf}[mode]
     return np.where(wrong, np.nextafter(nearest, kind.values.type(to)), nearest)
 

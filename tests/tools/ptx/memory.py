@@ -110,7 +110,7 @@ class Space:
         if self.shadow is not None:
             found = self.shadow.write(cells, access.who())
             if found:
-                self.report(access, cells, self._harmful(found, memory[place // width] != values))
+                self.report(access, cells, self._harmful(found, np.not_equal(memory[place // width], values)))
         memory[place // width] = values
         self.defined[cells] = True
         if self.shadow is not None:
@@ -128,7 +128,7 @@ class Space:
         """Without writes of the value that is there already."""
         for hazard in found:
             if hazard.kind == "write after write":
-                hazard.bad = hazard.bad & differs.any(1)[:, None]
+                hazard.bad = hazard.bad & differs.any(axis=1, keepdims=True)
         return [hazard for hazard in found if hazard.bad.any()]
 
     def require_defined(self, access: Access, cells: Array) -> None:

@@ -19,7 +19,8 @@ class Finding:
     kind: "memory" (bounds, alignment, address spaces), "uninitialised", "barrier", "collective", "async", "steps", or of
     a hazard "read after write", "write after read", "write after write", "in flight" for shared and global memory.
     line: of the PTX text; source: "file:line" of the kernel's own text where the PTX names it, else "".
-    threads: linear numbers within the block; address: within its space, or -1 where there is none; count: occurrences, a thread each.
+    threads: linear numbers within the block; address: within its space, or -1 where there is none; count:
+    occurrences, a thread each.
     """
 
     kind: str

@@ -68,8 +68,9 @@ def _run(group: Group, quantum: int, pc: int, mask: Mask, limit: int) -> int:
         group.pc = pc
         steps += 1
         active, number = mask, size
-        if guards[pc] is not None:
-            active, number = _guarded(group, guards[pc], mask)
+        guard = guards[pc]
+        if guard is not None:
+            active, number = _guarded(group, guard, mask)
         counts[pc] += number
         operation = operations[pc]
         if operation.flow == "next":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
 Mask = Array | None  # lanes of a group that take part; None is all of them
 POISON = 0xDEADBEEFDEADBEEF
+
+
+@dataclass
+class Copy:
+    """A cp.async that is not finished.
+
+    lanes: of the group; place: in the batch's shared memory; data: (lanes, words); number: commit group of each.
+    """
+
+    lanes: Array
+    place: Array
+    address: Array
+    data: Array
+    number: Array
 
 
 class Batch:
@@ -64,13 +79,13 @@ class Group:
         poison = {size: np.full(n, POISON & ((1 << 8 * size) - 1), RAW[size]) for size in RAW}
         poison[0] = np.zeros(n, bool)
         self.regs: list[Array] = [poison[size] for size in batch.launch.kernel.registers]
-        self.pending: list[object] = []  # cp.async copies that are not finished
+        self.pending: list[Copy] = []
         self.committed = np.zeros(n, np.int64)  # groups of them
         self.specials = self._specials()
 
     def _specials(self) -> dict[str, Array]:
         launch = self.batch.launch
-        values = {"laneid": self.lane, "warpid": self.thread // WARP, "nwarpid": launch.padded // WARP}
+        values: dict[str, Any] = {"laneid": self.lane, "warpid": self.thread // WARP, "nwarpid": launch.padded // WARP}
         number, thread = self.numbers, self.thread
         for axis, size, blocks in zip("xyz", launch.block, launch.grid, strict=True):
             values |= {f"tid.{axis}": thread % size, f"ntid.{axis}": size}

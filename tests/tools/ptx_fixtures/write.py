@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
-import triton
-
-from tests.tools.ptx.compile import TritonJob, TritonKernel, nvcc
-from tests.tools.ptx.compile import triton as compile_triton
+from tests.tools.ptx.compile import TritonJob, TritonKernel, nvcc, triton
 
 HERE = Path(__file__).parent
 TILES = {"BM": 32, "BN": 32, "BK": 32}
@@ -57,10 +55,10 @@ def write_triton(job: TritonJob, result: TritonKernel) -> None:
     kind = next(iter(job.signature.values())).lstrip("*")
     options = ", ".join(f"{key}={value}" for key, value in {**job.constants, **job.options}.items())
     facts = f"shared={result.shared} warps={result.warps}"
-    write(f"triton_{job.kernel}_{kind}", f"triton {triton.__version__}, sm_80, {options}; {facts}", result.ptx)
+    write(f"triton_{job.kernel}_{kind}", f"triton {version('triton')}, sm_80, {options}; {facts}", result.ptx)
 
 
 if __name__ == "__main__":
     write("nvcc", "nvcc -O3 -std=c++17 -arch=sm_80 -ptx kernels.cu", nvcc(HERE / "kernels.cu"))
-    for job, result in zip(JOBS, compile_triton(JOBS), strict=True):
+    for job, result in zip(JOBS, triton(JOBS), strict=True):
         write_triton(job, result)
