@@ -15,7 +15,7 @@ from tests.tools import ptx
 from tests.tools.ptx.types import Array
 from tests.tools.ptx_programs import kernel, run, values
 
-FEW = settings(max_examples=30)
+FEW = settings(max_examples=15)
 INTEGERS = {"u16": np.uint16, "s16": np.int16, "u32": np.uint32, "s32": np.int32, "u64": np.uint64, "s64": np.int64}
 
 

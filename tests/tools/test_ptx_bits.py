@@ -15,7 +15,7 @@ from tests.tools.ptx.types import Array
 from tests.tools.ptx_programs import values
 from tests.tools.test_ptx_arithmetic import INTEGERS, assert_same_floats, floats, integers
 
-FEW = settings(max_examples=25)
+FEW = settings(max_examples=12)
 WORDS = st.integers(0, 2**32 - 1)
 
 

@@ -9,11 +9,11 @@ shared and global memory that no barrier orders (racecheck; also between blocks,
 that not everyone reaches (synccheck); cp.async that is used before it is waited for.
 
 What is not modelled: speed; weak memory (stores are seen at once, fences do nothing, so blocks that hand data to each other by
-fences are reported as hazards); approximate instructions (they are exact here); the order of sums inside mma; caches; calls;
-textures; wgmma, TMA and mbarrier of later architectures.
+fences are reported as hazards, unless the buffer is given as `HandedOver`); approximate instructions (they are exact here); the
+order of sums inside mma; caches; calls; textures; wgmma, TMA and mbarrier of later architectures.
 """
 
-from .buffers import Uninitialised
+from .buffers import HandedOver, Uninitialised
 from .launch import launch
 from .mutate import KINDS, Mutant, mutate
 from .parser import Kernel, Module, parse
@@ -22,6 +22,7 @@ from .report import Finding, PTXError, Report
 __all__ = [
     "KINDS",
     "Finding",
+    "HandedOver",
     "Kernel",
     "Module",
     "Mutant",

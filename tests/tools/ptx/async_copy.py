@@ -58,7 +58,7 @@ def announce(access: Access, place: Array, width: int) -> None:
     cells = shared.cells(place, width)
     shared.settled(access, cells, "copied to")
     if shared.shadow is not None:
-        shared.report(access, cells, shared.shadow.before_write(cells, access.who()))
+        shared.report(access, shared.shadow.before_write(cells, access.who()))
     shared.flight[cells] = access.group.pc + 1
     shared.flying = True
 

@@ -47,7 +47,7 @@ def update(space: Space, access: Access, kind: Type, function: Callable[..., Arr
     space.settled(access, cells, "changed")
     space.require_defined(access, cells)
     if space.shadow is not None:
-        space.report(access, cells, space.shadow.atomic(cells, access.who()))
+        space.report(access, space.shadow.atomic(cells, access.who()))
     chosen = np.arange(len(found)) if kept is None else np.flatnonzero(kept)
     memory = space.view(kind.size, 1).reshape(-1)
     sequence = access.group.batch.launch.sequence(len(place))

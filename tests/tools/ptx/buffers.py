@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .memory import REGION, Access, Space
-from .races import Shadow
+from .races import Hazard, Shadow
 from .types import Array
 
 GENERIC_ALIGNMENT = 512  # of what an allocator returns
@@ -21,7 +21,15 @@ class Uninitialised:
     array: torch.Tensor | Array
 
 
-Buffer = torch.Tensor | Array | Uninitialised
+@dataclass(frozen=True)
+class HandedOver:
+    """Blocks pass data to each other through it by fences and atomics, which are not modelled: what one block wrote and
+    another uses is no hazard here."""
+
+    array: torch.Tensor | Array | Uninitialised
+
+
+Buffer = torch.Tensor | Array | Uninitialised | HandedOver
 
 
 def bytes_of(buffer: torch.Tensor | Array) -> tuple[Array, int]:
@@ -47,9 +55,14 @@ class Global(Space):
         self.buffers: list[tuple[str, Array]] = []
         self.starts, self.sizes, self.first = [0], [0], [0]
         self.parts: list[tuple[Array, bool]] = []
+        self.handed_over: set[int] = set()  # numbers of buffers
 
     def add(self, name: str, buffer: Buffer) -> int:
         """The address of its first element. A buffer that was added before keeps its address."""
+        if isinstance(buffer, HandedOver):
+            address = self.add(name, buffer.array)
+            self.handed_over.add(address >> REGION)
+            return address
         defined = not isinstance(buffer, Uninitialised)
         content, skew = bytes_of(buffer.array if isinstance(buffer, Uninitialised) else buffer)
         for number, (known, old) in enumerate(self.buffers, 1):
@@ -87,6 +100,15 @@ class Global(Space):
             new = self.data[start : start + len(content)]
             if not np.array_equal(content, new):
                 content[:] = new
+
+    def report(self, access: Access, found: list[Hazard]) -> None:
+        """Without what other blocks did to buffers that are handed over."""
+        if found and self.handed_over:
+            exempt = np.isin(access.address >> REGION, list(self.handed_over))[:, None]
+            for hazard in found:
+                hazard.bad = hazard.bad & ~(exempt & hazard.foreign)
+            found = [hazard for hazard in found if hazard.bad.any()]
+        super().report(access, found)
 
     def locate(self, access: Access, width: int) -> tuple[Array, Array]:
         region = access.address >> REGION

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from . import arithmetic, async_copy, atomics, bits, compare, control, convert, tensor, warp  # noqa: F401 - fill the table
-from .buffers import Buffer, Global, Uninitialised
+from .buffers import Buffer, Global, HandedOver, Uninitialised
 from .instructions import Operation, prepare
 from .memory_ops import granules
 from .parser import Kernel, Variable
@@ -99,7 +99,7 @@ class Launch:
         self.memory.begin(self.padded, self.races)
 
     def _bytes(self, param: Variable, value: Argument, name: str) -> Array:
-        if isinstance(value, torch.Tensor | np.ndarray | Uninitialised):
+        if isinstance(value, torch.Tensor | np.ndarray | Uninitialised | HandedOver):
             value = self.memory.add(name, value)
         if isinstance(value, float):
             if param.size not in (4, 8):
@@ -157,7 +157,8 @@ def launch(
     """Run a kernel on the CPU with all checks; tensors and arrays that it writes are changed in place.
 
     args: in the order of the parameters. A tensor or array stands for its address, and any access outside of it is an error;
-    wrapped in `Uninitialised`, so is a read of what was not written. Numbers are passed by value, None is a null pointer.
+    wrapped in `Uninitialised`, so is a read of what was not written; in `HandedOver`, other blocks' accesses are no hazards.
+    Numbers are passed by value, None is a null pointer.
     shared_bytes: of dynamic shared memory. order: see `Order`; results of a kernel without hazards do not depend on it.
     races: whether to look for them (about half of the time). Raises PTXError for what it cannot interpret, ValueError for
     sizes that make no sense; everything that happens while it runs is in the report.

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 POISON = 0xCD
 REGION = 40  # bits of an address within one global buffer
 SHARED_WINDOW, LOCAL_WINDOW = 1 << 60, 1 << 61  # of generic addresses
-NO_HAZARD: list[Hazard] = []
 
 
 @dataclass
@@ -91,7 +90,7 @@ class Space:
         self.settled(access, cells, "read")
         self.require_defined(access, cells)
         if self.shadow is not None:
-            self.report(access, cells, self.shadow.read(cells, access.who()))
+            self.report(access, self.shadow.read(cells, access.who()))
         values = self.view(size, count)[place // width]
         if kept is None:
             return values
@@ -110,7 +109,7 @@ class Space:
         if self.shadow is not None:
             found = self.shadow.write(cells, access.who())
             if found:
-                self.report(access, cells, self._harmful(found, np.not_equal(memory[place // width], values)))
+                self.report(access, self._harmful(found, np.not_equal(memory[place // width], values)))
         memory[place // width] = values
         self.defined[cells] = True
         if self.shadow is not None:
@@ -140,14 +139,13 @@ class Space:
             text = f"read of {self.name} memory that nothing was written to: {self.describe(address, 1)}"
             access.group.found("uninitialised", text, access.lanes[bad], address)
 
-    def report(self, access: Access, cells: Array, found: list[Hazard]) -> None:
+    def report(self, access: Access, found: list[Hazard]) -> None:
         for hazard in found:
             lane, part = (int(at[0]) for at in np.nonzero(hazard.bad))
-            track, cell, group = hazard.track, cells[lane, part], access.group
-            holder = int(track.holder[cell])
-            before = f"thread {holder % track.threads}" if holder >= 0 else "threads"
-            block = f" of block {holder // track.threads}" if holder >= 0 and len(group.batch.launch.blocks) > 1 else ""
-            line = group.batch.launch.kernel.code[track.line[cell]].line
+            group, launch = access.group, access.group.batch.launch
+            holder, line = int(hazard.holder[lane, part]), launch.kernel.code[hazard.line[lane, part]].line
+            before = f"thread {holder % launch.padded}" if holder >= 0 else "threads"
+            block = f" of block {holder // launch.padded}" if holder >= 0 and len(launch.blocks) > 1 else ""
             address = int(access.address[lane]) + part * self.granule
             text = f"{self.name} address {address:#x}, last used by {before}{block} at line {line}, no barrier between"
             group.found(hazard.kind, text, access.lanes[hazard.bad.any(1)], address, hazard=True)

@@ -211,7 +211,7 @@ class _Body:
                 self.kernel.labels[label[1]] = len(self.kernel.code)
         elif place := self._take(r"\.loc\s+(\d+)\s+(\d+)[^\n]*"):
             self.source = f"{self.files.get(place[1], place[1])}:{place[2]}" if place[2] != "0" else self.source
-        elif registers := self._take(r"\.reg\s+\.(\w+)\s+([^;]*)"):
+        elif registers := self._take(r"\.reg\s*\.(\w+)\s+([^;]*)"):
             self._registers(registers[1], registers[2])
         elif self._take(r"\.(pragma[^;]*|param[^;]*|file[^\n]*)"):
             pass

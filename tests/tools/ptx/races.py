@@ -84,6 +84,12 @@ class Track:
         bad |= held == ACROSS
         return bad if bad.any() else None
 
+    def foreign(self, cells: Array, blocks: Array) -> Array:
+        """Cells that another block than `blocks` holds, or several."""
+        held = self.holder[cells]
+        holders = np.where(held == MANY, self.block[cells] if len(self.block) else 0, held // self.threads)
+        return (held == ACROSS) | (holders != blocks)
+
     def replace(self, cells: Array, who: Who) -> None:
         """From now on `who` is the only holder."""
         self.used = True
@@ -124,11 +130,13 @@ class Track:
 
 @dataclass
 class Hazard:
-    """bad: (accesses, parts) in conflict with the last accesses of `track`."""
+    """bad: (accesses, parts) in conflict. holder, line: of the earlier accesses; foreign: whether by another block."""
 
     kind: str
     bad: Array
-    track: Track
+    holder: Array
+    line: Array
+    foreign: Array
 
 
 class Shadow:
@@ -140,8 +148,13 @@ class Shadow:
         self.atomics = Track(cells, threads)
 
     def _hazards(self, cells: Array, who: Who, kinds: tuple[tuple[str, Track], ...]) -> list[Hazard]:
-        checked = ((kind, track.unordered(cells, who), track) for kind, track in kinds)
-        return [Hazard(kind, bad, track) for kind, bad, track in checked if bad is not None]
+        found = []
+        for kind, track in kinds:
+            bad = track.unordered(cells, who)
+            if bad is not None:
+                foreign = track.foreign(cells, who.ids[:, None] // track.threads)
+                found.append(Hazard(kind, bad, track.holder[cells], track.line[cells], foreign))
+        return found
 
     def read(self, cells: Array, who: Who) -> list[Hazard]:
         kinds = (("read after write", self.writes), ("read after write", self.atomics))
