@@ -1,0 +1,253 @@
+"""PTX text to modules, kernels and instructions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .operands import Operand, Register, parse_operand, split
+from .report import PTXError
+from .types import TYPES, Array
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """guard: predicate register of `@p`, negated for `@!p`; line: of the text; source: "file:line" from `.loc`, or ""."""
+
+    opcode: str
+    operands: tuple[Operand, ...]
+    guard: Register | None
+    negated: bool
+    line: int
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable or parameter. offset: within its space; data: initial bytes, empty where there are none."""
+
+    name: str
+    space: str
+    size: int
+    offset: int
+    data: bytes = b""
+
+
+@dataclass
+class Kernel:
+    """params: in order, offsets within the parameter space; labels: instruction numbers; dynamic: names of the
+    `.extern .shared` arrays, which begin at the end of the static shared memory; threads: `.reqntid`, or None."""
+
+    name: str
+    params: list[Variable] = field(default_factory=list)
+    variables: dict[str, Variable] = field(default_factory=dict)
+    dynamic: set[str] = field(default_factory=set)
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each space
+    registers: list[int] = field(default_factory=list)  # size of each, 0 for predicates
+    code: list[Instruction] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+    targets: dict[str, list[str]] = field(default_factory=dict)  # labels of each `.branchtargets`
+    threads: tuple[int, int, int] | None = None
+
+    def declare(self, name: str, space: str, size: int, align: int, data: bytes = b"") -> Variable:
+        offset = -(-self.sizes.get(space, 0) // align) * align
+        self.sizes[space] = offset + size
+        variable = Variable(name, space, size, offset, data)
+        self.variables[name] = variable
+        return variable
+
+
+class Module(dict[str, Kernel]):
+    """Kernels by name. `only` is the one of a module that holds one."""
+
+    @property
+    def only(self) -> Kernel:
+        if len(self) != 1:
+            raise PTXError(f"the module holds {len(self)} kernels: {', '.join(self)}; expected one")
+        return next(iter(self.values()))
+
+
+_VARIABLE = re.compile(
+    r"(?P<extern>\.extern\s+)?(?:\.(?:visible|weak|common)\s+)?\.(?P<space>shared|global|const|local|param)\s+"
+    r"(?:\.align\s+(?P<align>\d+)\s+)?\.(?P<type>\w+)\s+(?:\.ptr[^,)]*?\s)?(?P<name>[\w$]+)\s*"
+    r"(?P<array>\[\s*\d*\s*\])?\s*(?:=\s*(?P<data>[^;]*))?$"
+)
+
+
+def parse(text: str) -> Module:
+    """Every kernel (`.entry`) of a PTX text. Device functions are left out: a call of one is an unknown instruction.
+
+    Raises PTXError with the line for what it cannot read.
+    """
+    text = re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S)
+    files = dict(re.findall(r'\.file\s+(\d+)\s+"(?:[^"]*/)?([^"/]*)"', text))
+    text = re.sub(r"//[^\n]*", lambda m: " " * len(m[0]), text)
+    sections = re.search(r"^\s*\.section", text, flags=re.M)
+    text = text[: sections.start()] if sections else text
+    module, outside, at = Module(), "", 0
+    bodies = []
+    for head in re.finditer(r"\.(entry|func)\b", text):
+        if head.start() < at:
+            continue
+        opening = re.compile(r"[{;]").search(text, head.end())
+        if opening is None or text[opening.start()] == ";":  # a prototype
+            outside, at = outside + text[at : head.start()], opening.end() if opening else len(text)
+            continue
+        end = _closing(text, opening.start())
+        outside += text[at : head.start()]
+        at = end
+        if head[1] == "entry":
+            bodies.append((head.end(), opening.start(), end))
+    outside += text[at:]
+    for start, body, end in bodies:
+        kernel = _header(text[start:body])
+        _module_variables(kernel, outside, text[body:end])
+        _Body(kernel, text, body + 1, end - 1, files).parse()
+        module[kernel.name] = kernel
+    return module
+
+
+def _closing(text: str, opening: int) -> int:
+    depth = 0
+    for brace in re.compile(r"[{}]").finditer(text, opening):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return brace.end()
+    raise PTXError(f"line {text.count(chr(10), 0, opening) + 1}: the brace is not closed")
+
+
+def _header(text: str) -> Kernel:
+    match = re.match(r"\s*([\w$]+)\s*(?:\(([^)]*)\))?(.*)", text, flags=re.S)
+    if match is None:
+        raise PTXError(f"cannot read the kernel's header {text!r}")
+    kernel = Kernel(match[1])
+    for param in split(match[2] or ""):
+        kernel.params.append(_declare(kernel, " ".join(param.split())))
+    threads = re.search(r"\.reqntid\s+(\d+)(?:\s*,\s*(\d+))?(?:\s*,\s*(\d+))?", match[3])
+    if threads:
+        kernel.threads = (int(threads[1]), int(threads[2] or 1), int(threads[3] or 1))
+    return kernel
+
+
+def _module_variables(kernel: Kernel, outside: str, body: str) -> None:
+    """Those that the body names: each kernel has its own copy."""
+    for statement in outside.split(";"):
+        found = re.search(r"(\.extern\s+)?(\.(visible|weak)\s+)?\.(shared|global|const)\b.*", statement, flags=re.S)
+        match = found and _VARIABLE.match(" ".join(found[0].split()))
+        if match and re.search(rf"(?<![\w$]){re.escape(match['name'])}(?![\w$])", body):
+            _declare(kernel, " ".join(found[0].split()))  # type: ignore[index]
+
+
+def _declare(kernel: Kernel, text: str) -> Variable:
+    match = _VARIABLE.match(text)
+    if match is None or match["type"] not in TYPES:
+        raise PTXError(f"cannot read the declaration {text!r}")
+    kind, count = TYPES[match["type"]], match["array"]
+    data = _initial(match["data"] or "", kind.name)
+    length = int(count.strip("[] ") or 0) if count else 1
+    if match["space"] == "shared" and match["extern"] and not length:
+        kernel.dynamic.add(match["name"])
+        return Variable(match["name"], "shared", 0, 0)
+    size = max(length * kind.size, len(data))
+    return kernel.declare(match["name"], match["space"], size, int(match["align"] or kind.size), data)
+
+
+def _initial(text: str, kind: str) -> bytes:
+    numbers = [item.strip() for item in text.strip(" {}").split(",") if item.strip()]
+    values: list[Array] = []
+    for number in numbers:
+        operand = parse_operand(number, lambda name: None)
+        bits = getattr(operand, "bits", None)
+        if bits is None:
+            raise PTXError(f"an initial value that is no number: {number!r}")
+        values.append(bits(TYPES[kind]))
+    return np.concatenate(values).tobytes() if values else b""
+
+
+class _Body:
+    """Statements of one kernel, from `at` to `end` of the whole text."""
+
+    def __init__(self, kernel: Kernel, text: str, at: int, end: int, files: dict[str, str]) -> None:
+        self.kernel, self.text, self.at, self.end, self.files = kernel, text, at, end, files
+        self.line, self.counted = text.count("\n", 0, at) + 1, at
+        self.source = ""
+        self.scopes: list[dict[str, Register]] = [{}]
+        self.ranges: list[dict[str, int]] = [{}]
+
+    def parse(self) -> None:
+        while self._skip_space() < self.end:
+            try:
+                self._statement()
+            except PTXError as error:
+                raise PTXError(f"kernel {self.kernel.name}, line {self.line}: {error}") from None
+
+    def _skip_space(self) -> int:
+        while self.at < self.end and self.text[self.at] in " \t\r\n;":
+            self.at += 1
+        self.line += self.text.count("\n", self.counted, self.at)
+        self.counted = self.at
+        return self.at
+
+    def _take(self, pattern: str) -> re.Match[str] | None:
+        match = re.compile(pattern).match(self.text, self.at)
+        if match:
+            self.at = match.end()
+        return match
+
+    def _statement(self) -> None:
+        if self._take(r"\{"):
+            self.scopes.append({})
+            self.ranges.append({})
+        elif self._take(r"\}"):
+            self.scopes.pop()
+            self.ranges.pop()
+        elif label := self._take(r"([\w$]+)\s*:(?!:)"):
+            if targets := self._take(r"\s*\.branchtargets([^;]*)"):
+                self.kernel.targets[label[1]] = split(targets[1])
+            else:
+                self.kernel.labels[label[1]] = len(self.kernel.code)
+        elif place := self._take(r"\.loc\s+(\d+)\s+(\d+)[^\n]*"):
+            self.source = f"{self.files.get(place[1], place[1])}:{place[2]}" if place[2] != "0" else self.source
+        elif registers := self._take(r"\.reg\s*\.(\w+)\s+([^;]*)"):
+            self._registers(registers[1], registers[2])
+        elif self._take(r"\.(pragma[^;]*|param[^;]*|file[^\n]*)"):
+            pass
+        elif variable := self._take(r"\.(shared|local|extern|global|const)[^;]*"):
+            _declare(self.kernel, " ".join(variable[0].split()))
+        elif instruction := self._take(r"[^;]+"):
+            self._instruction(" ".join(instruction[0].split()))
+
+    def _registers(self, kind: str, names: str) -> None:
+        size = 0 if kind == "pred" else TYPES[kind].size
+        for name in split(names):
+            if match := re.match(r"(.*)<\d+>$", name):
+                self.ranges[-1][match[1]] = size
+            else:
+                self.scopes[-1][name] = self._new(size)
+
+    def _new(self, size: int) -> Register:
+        self.kernel.registers.append(size)
+        return Register(len(self.kernel.registers) - 1, size)
+
+    def _find(self, name: str) -> Register | None:
+        prefix = name.rstrip("0123456789")
+        for scope, ranges in zip(reversed(self.scopes), reversed(self.ranges), strict=True):
+            if name not in scope and prefix in ranges and prefix != name:
+                scope[name] = self._new(ranges[prefix])
+            if name in scope:
+                return scope[name]
+        return None
+
+    def _instruction(self, text: str) -> None:
+        match = re.match(r"(?:@(!?)([%\w$]+)\s+)?(\S+)\s*(.*)$", text)
+        if match is None:
+            raise PTXError(f"cannot read {text!r}")
+        guard = self._find(match[2]) if match[2] else None
+        if match[2] and guard is None:
+            raise PTXError(f"{match[2]} is not declared: {text!r}")
+        parts = [] if match[3].startswith("call") else split(match[4])  # calls are unknown to every table
+        operands = tuple(parse_operand(part, self._find) for part in parts)
+        self.kernel.code.append(Instruction(match[3], operands, guard, match[1] == "!", self.line, text, self.source))

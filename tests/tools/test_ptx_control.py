@@ -1,0 +1,218 @@
+"""Parsing, branches, launches over grids, and mutants."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tools import ptx
+from tests.tools.ptx.operands import Address, Immediate, Name, Register, Vector, parse_operand, split
+from tests.tools.ptx_programs import kernel, run, values
+
+ORDERS = ("together", "forward", "reversed", 11)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, 40), min_size=64, max_size=64), st.sampled_from(ORDERS))
+def test_loops_of_different_lengths(rounds: list[int], order: str | int) -> None:
+    """Nested loops with a way out of the inner one: Collatz steps."""
+    x, out = np.array(rounds, np.uint32), np.zeros(64, np.uint32)
+    code = """
+    mad.wide.u32 %d1, %t, 4, %x;
+    ld.global.u32 %r1, [%d1];
+    mov.u32 %r2, 0;
+OUTER:
+    setp.le.u32 %p1, %r1, 1;
+    @%p1 bra DONE;
+HALVE:
+    and.b32 %r3, %r1, 1;
+    setp.eq.u32 %p2, %r3, 1;
+    @%p2 bra TRIPLE;
+    shr.u32 %r1, %r1, 1;
+    add.u32 %r2, %r2, 1;
+    bra.uni HALVE;
+TRIPLE:
+    setp.eq.u32 %p3, %r1, 1;
+    @%p3 bra OUTER;
+    mad.lo.u32 %r1, %r1, 3, 1;
+    add.u32 %r2, %r2, 1;
+    bra.uni OUTER;
+DONE:
+    mad.wide.u32 %d2, %t, 4, %out;
+    st.global.u32 [%d2], %r2;
+    """
+    x = np.maximum(x, 1)
+    report = run(kernel(code, ["x", "out"]), [x, out], 2, 32, order=order)
+    assert report.clean, report
+    for start, steps in zip(x, out, strict=True):
+        value, count = int(start), 0
+        while value > 1:
+            value, count = (3 * value + 1 if value % 2 else value // 2), count + 1
+        assert steps == count
+
+
+def test_jump_tables() -> None:
+    code = """
+    and.b32 %r1, %t, 3;
+    TABLE: .branchtargets L0, L1, L2, L3;
+    brx.idx %r1, TABLE;
+L0: mov.u32 %out, 10; bra.uni END;
+L1: mov.u32 %out, 11; bra.uni END;
+L2: mov.u32 %out, 12; bra.uni END;
+L3: mov.u32 %out, 13;
+END:
+    """
+    assert values(code, np.uint32, x=np.zeros(32)).tolist() == [10, 11, 12, 13] * 8
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_threads_end_at_different_times(order: str | int) -> None:
+    out = np.zeros(96, np.uint32)
+    code = "mad.wide.u32 %d1, %t, 4, %out;\nsetp.ge.u32 %p1, %t, 40;\n@%p1 exit;\nst.global.u32 [%d1], %t;\n"
+    code += "setp.ge.u32 %p1, %t, 9;\n@!%p1 bra ON;\nret;\nON:\nmov.u32 %r1, 1000;\nst.global.u32 [%d1], %r1;"
+    assert run(kernel(code, ["out"]), [out], block=96, order=order).clean
+    thread = np.arange(96)
+    assert np.array_equal(out, np.where(thread < 9, 1000, np.where(thread < 40, thread, 0)))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_grids_and_blocks_of_three_dimensions(order: str | int) -> None:
+    grid, block = (2, 3, 2), (5, 2, 3)
+    out = np.zeros((2, 3, 2, 3, 2, 5), np.uint32)
+    names = [f"{kind}.{axis}" for kind in ("ctaid", "tid") for axis in "zyx"]
+    sizes = (2, 3, 2, 3, 2, 5)
+    code = "mov.u32 %r1, 0;\nmov.u32 %r2, 0;\n"
+    for name, size in zip(names, sizes, strict=True):
+        code += f"mov.u32 %r3, %{name};\nmad.lo.u32 %r1, %r1, {size}, %r3;\nmad.lo.u32 %r2, %r2, 10, %r3;\n"
+    code += "mad.wide.u32 %d1, %r1, 4, %out;\nst.global.u32 [%d1], %r2;"
+    assert run(kernel(code, ["out"]), [out], grid, block, order=order).clean
+    digits = np.indices(sizes)
+    assert np.array_equal(out, sum(digit * 10 ** (5 - i) for i, digit in enumerate(digits)))
+
+
+def test_required_threads() -> None:
+    text = kernel("mov.u32 %r1, 0;").replace("k()\n{", "k()\n.reqntid 64, 1, 1\n{")
+    assert run(text, block=64).clean
+    with pytest.raises(ptx.PTXError, match=r"reqntid asks for \(64, 1, 1\)"):
+        run(text, block=32)
+
+
+def test_modules_with_several_kernels() -> None:
+    text = kernel("mov.u32 %r1, 0;") + kernel("frob.b32 %r1, %r1;").split(".address_size 64")[1].replace(
+        "k()", "other()"
+    )
+    module = ptx.parse(text)
+    assert list(module) == ["k", "other"]
+    assert ptx.launch(module["k"], 1, 32, []).clean
+    line = text[: text.index("frob")].count("\n") + 1
+    with pytest.raises(ptx.PTXError, match=f"kernel other, line {line}: unknown instruction frob"):
+        ptx.launch(module["other"], 1, 32, [])
+    with pytest.raises(ptx.PTXError, match="2 kernels: k, other"):
+        _ = module.only
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("mov.u32 %r1, %nothing;", "%nothing"),
+        ("mov.u32 %r1, nothing;", "nothing is not declared"),
+        ("bra NOWHERE;", "NOWHERE"),
+        ("add.u64 %d1, %r1, %d2;", "4 bytes as u64"),
+        ("@%q bra X;", "%q is not declared"),
+        ("add.u32 %r1, %r1;", "expected 3 operands"),
+        ("ld.global.v2.b32 {%r1}, [%r2];", "expected 2 registers"),
+        ("ld.global.b64 %r1, [%d2];", "as wide as the type"),
+        ("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r1}, {%r1}, {%r1}, {%r1};", "1 registers for 512 bytes"),
+    ],
+)
+def test_what_cannot_be_read_is_named(code: str, message: str) -> None:
+    with pytest.raises(ptx.PTXError, match=re.escape(message)):
+        run(kernel(code))
+
+
+def test_operands() -> None:
+    registers = {"%rd1": Register(0, 8), "%r12": Register(1, 4)}
+
+    def operand(text: str) -> object:
+        return parse_operand(text, registers.get)
+
+    assert operand("[%rd1+-8]") == Address(Register(0, 8), -8)
+    assert operand("[ %rd1 + 16 ]") == Address(Register(0, 8), 16)
+    assert operand("[%r12]") == Address(Register(1, 4), 0)
+    assert operand("[table+0x10]") == Address(Name("table"), 16)
+    assert operand("{%r12, -1}") == Vector((Register(1, 4), Immediate("i", -1)))
+    assert operand("0f3F800000") == Immediate("f", 0x3F800000)
+    assert operand("0xffU") == Immediate("i", 255)
+    assert operand("1.5") == Immediate("n", 1.5)
+    assert split("a, {b, c}, [d], (e, f)") == ["a", "{b, c}", "[d]", "(e, f)"]
+
+
+MUTABLE = """    .reg .pred q;
+    setp.lt.s32 %p1, %t, %n;
+    selp.b32 %r5, 16, 0, %p1;
+    cp.async.cg.shared.global [%r1], [%d1], 0x10, %r5;
+    cp.async.commit_group;
+    cp.async.wait_group 0;
+    bar.sync 0;
+    @!%p1 ld.global.u32 %r2, [%d2];
+    bar.warp.sync 0xffffffff;
+    @%p1 bra END;
+    @%p1 atom.global.add.u32 %r3, [%d2], 1;
+END:"""
+
+
+def test_mutants_change_one_line_each() -> None:
+    lines = MUTABLE.split("\n")
+    expected = {
+        "compare-true:2": "    setp.eq.u32 %p1, 0, 0;",
+        "compare-false:2": "    setp.ne.u32 %p1, 0, 0;",
+        "guard:3": "    mov.b32 %r5, 16;",
+        "commit:5": "//    cp.async.commit_group;",
+        "wait:6": "//    cp.async.wait_group 0;",
+        "barrier:7": "//    bar.sync 0;",
+        "guard:8": "    ld.global.u32 %r2, [%d2];",
+        "barrier:9": "//    bar.warp.sync 0xffffffff;",
+        "guard:11": "    atom.global.add.u32 %r3, [%d2], 1;",
+    }
+    mutants = list(ptx.mutate(MUTABLE))
+    assert {mutant.name: mutant.text.split("\n")[mutant.line - 1] for mutant in mutants} == expected
+    for mutant in mutants:
+        changed = [i for i, (old, new) in enumerate(zip(lines, mutant.text.split("\n"), strict=True), 1) if old != new]
+        assert changed == [mutant.line]
+        assert mutant.name.startswith(mutant.kind)
+    assert [mutant.kind for mutant in ptx.mutate(MUTABLE, ["wait", "commit"])] == ["commit", "wait"]
+    with pytest.raises(ValueError, match="unknown kinds"):
+        list(ptx.mutate(MUTABLE, ["colour"]))
+
+
+def test_orders_show_a_missing_barrier_as_a_wrong_result() -> None:
+    """Without the check for races, only the order of warps can tell."""
+    code = """
+    mov.u32 %r1, room;
+    mad.lo.u32 %r2, %t, 4, %r1;
+    mov.u32 %r9, 7777;
+    st.shared.u32 [%r2], %r9;
+    bar.sync 0;
+    st.shared.u32 [%r2], %t;
+    bar.sync 0;
+    xor.b32 %r3, %r2, 128;
+    ld.shared.u32 %r4, [%r3];
+    mad.wide.u32 %d1, %t, 4, %out;
+    st.global.u32 [%d1], %r4;
+    """
+
+    def result(text: str, order: str | int) -> list[int]:
+        out = np.zeros(64, np.uint32)
+        run(kernel(text, ["out"], ".shared .align 4 .b8 room[256];"), [out], block=64, order=order, races=False)
+        return out.tolist()
+
+    expected = [thread ^ 32 for thread in range(64)]
+    head, _, tail = code.rpartition("bar.sync 0;")
+    for order in ORDERS:
+        assert result(code, order) == expected
+    assert result(head + tail, "forward")[:32] == [7777] * 32
+    assert result(head + tail, "reversed")[32:] == [7777] * 32
