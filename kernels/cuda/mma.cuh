@@ -67,6 +67,18 @@ __device__ __forceinline__ float half_to_float(std::uint16_t bits) {
     return value;
 }
 
+// To the nearest, ties to even.
+__device__ __forceinline__ std::uint16_t float_to_half(float value) {
+    std::uint16_t bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+__device__ __forceinline__ std::uint16_t float_to_bf16(float value) {
+    std::uint16_t bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+
 } // namespace pcsr::cuda
 
 #endif

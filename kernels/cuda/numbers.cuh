@@ -19,6 +19,21 @@ __device__ __forceinline__ float to_float(BFloat16 value) {
 }
 __device__ __forceinline__ float to_float(Float16 value) { return half_to_float(value.bits); }
 
+template <class T>
+__device__ __forceinline__ T from_float(float value);
+template <>
+__device__ __forceinline__ float from_float<float>(float value) {
+    return value;
+}
+template <>
+__device__ __forceinline__ BFloat16 from_float<BFloat16>(float value) {
+    return {float_to_bf16(value)};
+}
+template <>
+__device__ __forceinline__ Float16 from_float<Float16>(float value) {
+    return {float_to_half(value)};
+}
+
 // Unsigned integers in the order of the floats; equal zeros are equal, NaN is the largest, nothing maps to 0.
 __device__ __forceinline__ std::uint32_t ordered(float value) {
     const std::uint32_t bits = value != value ? 0x7fffffffu : __float_as_uint(value + 0.0f);

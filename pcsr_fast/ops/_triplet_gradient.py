@@ -16,6 +16,8 @@ from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops.cpu import hinge, search
 from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.ops.cpu.triplet import supports_triplet
+from pcsr_fast.ops.cuda import arguments as cuda_arguments
+from pcsr_fast.ops.cuda import search as cuda_search
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.triplet_gradient import score_gradients
 
@@ -25,6 +27,7 @@ Three = tuple[Tensor, Tensor, Tensor]
 
 def _gathered(by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor) -> Pair:
     """dL/dx and dL/dy of the hardest-negative loss by torch's gather and scatter."""
+    x, y = (side.to(compute_dtype(side.dtype)) for side in (x, y))
     row, column = by_row[:, None], by_column[:, None]
     dx = (row * (y[row_index] - y) - column * y).index_add(0, column_index, column * y)
     dy = (column * (x[column_index] - x) - row * x).index_add(0, row_index, row * x)
@@ -48,6 +51,7 @@ def _reference_gradient(
 
 backends.register("hardest_gradient", "reference", _gathered)
 backends.register("hardest_gradient", "cpu", search.hardest_gradient, supports)
+backends.register("hardest_gradient", "cuda", cuda_search.hardest_gradient, cuda_arguments.supports)
 backends.register("triplet_gradient", "reference", _reference_gradient)
 backends.register("triplet_gradient", "cpu", hinge.hinge_gradient, supports_triplet)
 backends.register("triplet_score_gradient", "reference", score_gradients)
@@ -69,8 +73,7 @@ def _able(op: str, backend: str) -> str:
 def hardest_gradient_op(
     by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor, backend: str
 ) -> Pair:
-    op, dtype = "hardest_gradient", compute_dtype(x.dtype)
-    raw = (by_row, by_column, x.to(dtype), y.to(dtype), row_index, column_index)
+    op, raw = "hardest_gradient", (by_row, by_column, x, y, row_index, column_index)
     dx, dy = _dispatch.run(op, _able(op, backend), (x, y), {}, *raw)
     return dx.to(x.dtype), dy.to(y.dtype)
 

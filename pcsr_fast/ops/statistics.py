@@ -11,6 +11,8 @@ from pcsr_fast import backends
 from pcsr_fast.ops import _checks
 from pcsr_fast.ops.cpu import pairs as cpu
 from pcsr_fast.ops.cpu.arguments import supports
+from pcsr_fast.ops.cuda import arguments as cuda_arguments
+from pcsr_fast.ops.cuda import hinge as cuda
 from pcsr_fast.reference import pairs
 from pcsr_fast.reference.labels import unit_rows
 from pcsr_fast.reference.pairs import PairLosses, PairStatistics
@@ -18,6 +20,7 @@ from pcsr_fast.reference.reduction import compute_dtype
 
 backends.register("pair_losses", "reference", pairs.pair_losses)
 backends.register("pair_losses", "cpu", cpu.pair_losses, supports)
+backends.register("pair_losses", "cuda", cuda.pair_losses, cuda_arguments.supports)
 
 
 def similarity(x: Tensor, y: Tensor, normalize: bool = True) -> Tensor:

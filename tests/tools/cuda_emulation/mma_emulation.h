@@ -66,6 +66,15 @@ inline void mma_tf32(float (&c)[4], const std::uint32_t (&a)[4], const std::uint
 
 inline float half_to_float(std::uint16_t bits) { return static_cast<float>(__builtin_bit_cast(_Float16, bits)); }
 
+inline std::uint16_t float_to_half(float value) {
+    return __builtin_bit_cast(std::uint16_t, static_cast<_Float16>(value));
+}
+
+inline std::uint16_t float_to_bf16(float value) {
+    const auto bits = __builtin_bit_cast(std::uint32_t, value);
+    return value != value ? 0x7fff : static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
 // To 10 mantissa bits, the nearest, halves away from zero; NaN and infinities stay.
 inline std::uint32_t round_tf32(float value) {
     const auto bits = __builtin_bit_cast(std::uint32_t, value);
