@@ -83,7 +83,7 @@ struct TensorCores {
     }
 };
 
-// Plain float32, one fused multiply-add after the other.
+// Plain float32, one fused multiply-add after the other; two columns at a time, as four would not fit the registers.
 struct PlainFloats {
     using Element = float;
     static constexpr int BLOCKS_PER_SM = 2;
@@ -91,16 +91,16 @@ struct PlainFloats {
     static __device__ __forceinline__ void accumulate(Fragments& sums, const unsigned char* x, const unsigned char* y) {
         const Place place;
 #pragma unroll 1
-        for (int chunk = 0; chunk < ROW_BYTES / CHUNK; ++chunk) {
-            float4 a[WARP_ROWS / 16][2];
+        for (int pair = 0; pair < ROW_BYTES / 8; ++pair) {
+            float2 a[WARP_ROWS / 16][2];
 #pragma unroll
             for (int down = 0; down < WARP_ROWS / 16; ++down) {
-                a[down][0] = four(x, place.row_of(down, 0), chunk);
-                a[down][1] = four(x, place.row_of(down, 2), chunk);
+                a[down][0] = two(x, place.row_of(down, 0), pair);
+                a[down][1] = two(x, place.row_of(down, 2), pair);
             }
 #pragma unroll
             for (int across = 0; across < WARP_COLUMNS / 8 * 2; ++across) {
-                const float4 b = four(y, place.column_of(across / 2, across % 2), chunk);
+                const float2 b = two(y, place.column_of(across / 2, across % 2), pair);
 #pragma unroll
                 for (int down = 0; down < WARP_ROWS / 16; ++down) {
                     add_products(sums[down][across / 2][across % 2], a[down][0], b);
@@ -110,19 +110,17 @@ struct PlainFloats {
         }
     }
 
-    static __device__ __forceinline__ float4 four(const unsigned char* side, int row, int chunk) {
-        return *reinterpret_cast<const float4*>(side + chunk_offset(row, chunk));
+    static __device__ __forceinline__ float2 two(const unsigned char* side, int row, int pair) {
+        return *reinterpret_cast<const float2*>(side + chunk_offset(row, pair / 2) + pair % 2 * 8);
     }
 
-    static __device__ __forceinline__ void add_products(float& sum, const float4& a, const float4& b) {
+    static __device__ __forceinline__ void add_products(float& sum, const float2& a, const float2& b) {
         sum = fmaf(a.x, b.x, sum);
         sum = fmaf(a.y, b.y, sum);
-        sum = fmaf(a.z, b.z, sum);
-        sum = fmaf(a.w, b.w, sum);
     }
 };
 
-// In the order of `Arithmetic` in csrc/cuda/interface.h.
+// In the order of `Arithmetic` in parameters.h.
 using PlainFloat32 = PlainFloats;
 using SplitFloat32 = TensorCores<SplitFloats, 1>;
 using BFloat16s = TensorCores<Halves<BFloat16, mma_bf16>, 2>;

@@ -13,8 +13,8 @@
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 
-struct alignas(16) float4 {
-    float x, y, z, w;
+struct alignas(8) float2 {
+    float x, y;
 };
 
 #define threadIdx (emulation::thread_index())
