@@ -70,5 +70,3 @@ def sides(x: Tensor, y: Tensor, precision: str) -> Sides:
     kept = rows_in_memory(x), rows_in_memory(y)
     arithmetic = HALVES.get(x.dtype, PLAIN if precision == "exact" else SPLIT)
     return Sides(matrix(kept[0]), matrix(kept[1]), arithmetic, kept)
-
-

@@ -13,7 +13,13 @@ from pcsr_fast.native_cuda import call
 from pcsr_fast.ops.cpu.arguments import address
 from pcsr_fast.reference.gaussian import MixtureFit, check_variance
 from pcsr_fast.reference.mixture import MIXTURE_KINDS, bic_gap, check_options, sorted_by_mean
-from pcsr_fast.reference.two_means import MAX_LLOYD_STEPS, best_two_means, check_init, nearer_to_high, starting_assignment
+from pcsr_fast.reference.two_means import (
+    MAX_LLOYD_STEPS,
+    best_two_means,
+    check_init,
+    nearer_to_high,
+    starting_assignment,
+)
 from pcsr_fast.reference.values import check_count, check_range
 
 START, ITERATE, SINGLE = range(3)

@@ -20,13 +20,14 @@ struct Side {
     std::vector<double> values;
     Matrix matrix;
 
-    Side(std::int64_t rows, std::int64_t width, Arithmetic arithmetic, unsigned seed) : values(rows * width) {
-        std::mt19937 random(seed);
+    // All of one sign: scores are negative, so that what lies beyond the matrix, a score of 0, would win.
+    Side(std::int64_t rows, std::int64_t width, Arithmetic arithmetic, float sign) : values(rows * width) {
+        std::mt19937 random(sign > 0 ? 1 : 2);
         std::normal_distribution<float> normal;
         const std::size_t size = arithmetic < Arithmetic::bfloat16 ? 4 : 2;
         bytes.reset(new unsigned char[values.size() * size]);
         for (std::size_t k = 0; k < values.size(); ++k) {
-            const float value = normal(random);
+            const float value = sign * std::fabs(normal(random));
             const auto bits = __builtin_bit_cast(std::uint32_t, value);
             const std::uint16_t half = arithmetic == Arithmetic::bfloat16
                                            ? static_cast<std::uint16_t>(bits >> 16)
@@ -93,7 +94,7 @@ std::unique_ptr<std::int64_t[]> groups(std::int64_t count) {
 int main(int, char** arguments) {
     const auto arithmetic = static_cast<Arithmetic>(std::atoi(arguments[1]));
     const std::int64_t rows = std::atoi(arguments[2]), columns = std::atoi(arguments[3]), width = std::atoi(arguments[4]);
-    const Side x(rows, width, arithmetic, 1), y(columns, width, arithmetic, 2);
+    const Side x(rows, width, arithmetic, 1.0f), y(columns, width, arithmetic, -1.0f);
     const auto row_groups = groups(rows), column_groups = groups(columns);
     const auto row_keys = exact<Key>(rows), column_keys = exact<Key>(columns);
     const auto own = exact<float>(rows), row_values = exact<float>(rows), column_values = exact<float>(columns);
