@@ -101,8 +101,9 @@ class BuildNative(build_ext):
             cmake = cmake_command()
             configure(cmake, folder)
         except NativeUnavailableError as missing:
-            if NATIVE == "1":
-                raise SystemExit(f"PCSR_NATIVE=1, but {missing}") from missing
+            for name, value in (("PCSR_NATIVE", NATIVE), ("PCSR_CUDA", CUDA)):
+                if value == "1":
+                    raise SystemExit(f"{name}=1, but {missing}") from missing
             write_record(target.parent, self.editable_mode, str(missing), str(missing))
             return
         build = [cmake, "--build", str(folder), "-j", str(os.cpu_count() or 1), "--target"]

@@ -24,7 +24,9 @@ T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-Queue queue_of(const QueueArgument& argument) { return {argument.first, pointer<void>(argument.second)}; }
+Queue queue_of(const QueueArgument& argument) {
+    return {argument.first, pointer<void>(argument.second)};
+}
 
 Matrix matrix_of(const MatrixArgument& argument) {
     const auto& [data, rows, width, stride, rows_of] = argument;
@@ -118,12 +120,12 @@ int mixture_single(const QueueArgument& queue, Address state, Address single) {
     return pcsr_cuda_mixture_single(&where, pointer<const Mixture>(state), pointer<Mixture>(single));
 }
 
-int mixture_posterior(const QueueArgument& queue, const ValuesArgument& values, int kind, Address state,
-                      double low, double high, Address out) {
+int mixture_posterior(const QueueArgument& queue, const ValuesArgument& values, int kind, Address state, double low,
+                      double high, Address out) {
     const Queue where = queue_of(queue);
     const Values given = values_of(values);
-    return pcsr_cuda_mixture_posterior(&where, &given, static_cast<MixtureKind>(kind),
-                                       pointer<const Mixture>(state), low, high, pointer<double>(out));
+    return pcsr_cuda_mixture_posterior(&where, &given, static_cast<MixtureKind>(kind), pointer<const Mixture>(state),
+                                       low, high, pointer<double>(out));
 }
 
 int two_means(const QueueArgument& queue, Address sorted, Address sums, std::int64_t count, int steps,
@@ -142,7 +144,8 @@ std::pair<int, std::string> devices() {
 } // namespace
 
 PYBIND11_MODULE(_native_cuda, m) {
-    m.doc() = "CUDA kernels of pcsr_fast. Functions take (device, stream) first and return a CUDA error code, 0 for none.";
+    m.doc() =
+        "CUDA kernels of pcsr_fast. Functions take (device, stream) first and return a CUDA error code, 0 for none.";
     m.attr("device_type") = pcsr_cuda_device_type();
     m.attr("architectures") = PCSR_CUDA_ARCHITECTURES;
     m.attr("compiler") = PCSR_CUDA_COMPILER;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcsr_fast import backends, native, ops
+from pcsr_fast import backends, native, native_cuda, ops
 from pcsr_fast.errors import BackendError, UserError
 
 X = torch.randn(4, 3)
@@ -111,11 +111,12 @@ def test_explain_prints_what_it_returns(capsys):
 
 def test_explain_names_choice_and_reasons(monkeypatch):
     monkeypatch.setattr(native, "status", lambda: (False, "no compiler"))
+    monkeypatch.setattr(native_cuda, "built", lambda: (False, "no nvcc"))
     explanation = backends.explain("triplet_loss", X, Y, negatives="mean")
     assert explanation.chosen == "reference"
     assert str(explanation).splitlines() == [
         "triplet_loss: reference (requested: auto)",
-        "  cuda      not built in this version",
+        "  cuda      no nvcc",
         "  triton    not built in this version",
         "  cpu       no compiler",
         "  torch     negatives='mean': only 'hardest'",

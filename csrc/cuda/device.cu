@@ -8,7 +8,9 @@ extern "C" int pcsr_cuda_devices(int* count) {
     return error;
 }
 
-extern "C" const char* pcsr_cuda_message(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
+extern "C" const char* pcsr_cuda_message(int error) {
+    return cudaGetErrorString(static_cast<cudaError_t>(error));
+}
 
 extern "C" const char* pcsr_cuda_device_type() {
 #ifdef __CUDACC__

@@ -16,9 +16,9 @@ cudaError_t unpack(const Queue& queue, const Key* keys, std::int64_t count, floa
 
 extern "C" int pcsr_cuda_hardest(const Queue* queue, const Matrix* x, const Matrix* y, Arithmetic arithmetic,
                                  const HardestSearch* search) {
-    const HardestNegatives epilogue{search->row_groups,    search->column_groups, search->margins,
-                                    search->margin_stride, search->shift,         search->row_keys,
-                                    search->column_keys,   search->own};
+    const HardestNegatives epilogue{
+        search->row_groups, search->column_groups, search->margins,     search->margin_stride,
+        search->shift,      search->row_keys,      search->column_keys, search->own};
     cudaError_t error = walk(*queue, {*x, *y, false}, arithmetic, epilogue);
     if (error == cudaSuccess) {
         error = unpack(*queue, search->row_keys, x->rows, search->row_values, search->row_indices);

@@ -1,5 +1,5 @@
-// The C interface of the CUDA kernels: raw device pointers, sizes and a stream in, a CUDA error code out (0: all is well).
-// Nothing waits for the device and nothing is allocated: every output and workspace is the caller's.
+// The C interface of the CUDA kernels: raw device pointers, sizes and a stream in, a CUDA error code out (0: all is
+// well). Nothing waits for the device and nothing is allocated: every output and workspace is the caller's.
 #pragma once
 
 #include "parameters.h"
@@ -28,7 +28,8 @@ struct HardestSearch {
     std::int64_t* column_indices;
 };
 
-// How one side's gradients are gathered from the embeddings of the other; see SideGradient in kernels/cuda/gradient.cuh.
+// How one side's gradients are gathered from the embeddings of the other; see SideGradient in
+// kernels/cuda/gradient.cuh.
 struct ScatterPlan {
     const float* weights;
     const std::int64_t* negatives;
@@ -91,15 +92,16 @@ int pcsr_cuda_ranks(const pcsr::cuda::Queue* queue, const pcsr::cuda::Matrix* x,
 int pcsr_cuda_pair_scores(const pcsr::cuda::Queue* queue, const pcsr::cuda::Matrix* x, const pcsr::cuda::Matrix* y,
                           pcsr::cuda::Arithmetic arithmetic, float* scores);
 
-// One pass over the values and the step that follows it; `assigned` may be null, `partials` holds `parts` times 7 numbers.
+// One pass over the values and the step that follows it; `assigned` may be null, `partials` holds `parts` times 7
+// numbers.
 int pcsr_cuda_mixture_pass(const pcsr::cuda::Queue* queue, const pcsr::cuda::Values* values,
                            const unsigned char* assigned, const pcsr::cuda::MixtureStep* step,
                            pcsr::cuda::Mixture* state, double* partials, std::int64_t parts);
 int pcsr_cuda_mixture_single(const pcsr::cuda::Queue* queue, const pcsr::cuda::Mixture* state,
                              pcsr::cuda::Mixture* single);
 int pcsr_cuda_mixture_posterior(const pcsr::cuda::Queue* queue, const pcsr::cuda::Values* values,
-                                pcsr::cuda::MixtureKind kind, const pcsr::cuda::Mixture* state, double low,
-                                double high, double* out);
+                                pcsr::cuda::MixtureKind kind, const pcsr::cuda::Mixture* state, double low, double high,
+                                double* out);
 int pcsr_cuda_two_means(const pcsr::cuda::Queue* queue, const double* sorted, const double* sums, std::int64_t count,
                         int steps, double* centres);
 

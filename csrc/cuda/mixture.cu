@@ -21,10 +21,9 @@ cudaError_t posterior(const Queue& queue, const Values& values, MixtureKind kind
                       double high, double* out) {
     std::int64_t blocks = 0;
     const cudaError_t error = blocks_for(queue, values.count, MIXTURE_THREADS, BLOCKS_PER_MULTIPROCESSOR, blocks);
-    return error != cudaSuccess
-               ? error
-               : launch(queue, &mixture_posterior<T>, blocks, MIXTURE_THREADS, 0, static_cast<const T*>(values.data),
-                        values.count, kind, state, low, high, out);
+    return error != cudaSuccess ? error
+                                : launch(queue, &mixture_posterior<T>, blocks, MIXTURE_THREADS, 0,
+                                         static_cast<const T*>(values.data), values.count, kind, state, low, high, out);
 }
 
 } // namespace
@@ -44,8 +43,8 @@ int pcsr_cuda_mixture_single(const Queue* queue, const Mixture* state, Mixture* 
     return launch(*queue, &single_beta, 1, 1, 0, state, single);
 }
 
-int pcsr_cuda_mixture_posterior(const Queue* queue, const Values* values, MixtureKind kind,
-                                const Mixture* state, double low, double high, double* out) {
+int pcsr_cuda_mixture_posterior(const Queue* queue, const Values* values, MixtureKind kind, const Mixture* state,
+                                double low, double high, double* out) {
     return values->wide ? posterior<double>(*queue, *values, kind, state, low, high, out)
                         : posterior<float>(*queue, *values, kind, state, low, high, out);
 }

@@ -8,7 +8,8 @@ namespace pcsr::cuda {
 
 constexpr int GRADIENT_THREADS = 128;
 
-// Of dx: own weights by_row, negatives row_index; `others` are by_column, sorted by column_index. Of dy the other way round.
+// Of dx: own weights by_row, negatives row_index; `others` are by_column, sorted by column_index. Of dy the other way
+// round.
 template <class T>
 struct SideGradient {
     const T* embeddings; // of the other side (count, width)

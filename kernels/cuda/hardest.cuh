@@ -1,5 +1,5 @@
-// K1: the hardest negative of every row and column, found in the tile that was just multiplied (METHODS 2.2; KERNELS 1).
-// Keys order by value, then by the lower index, and are combined by atomic maxima: no order of blocks changes them.
+// K1: the hardest negative of every row and column, found in the tile that was just multiplied (METHODS 2.2; KERNELS
+// 1). Keys order by value, then by the lower index, and are combined by atomic maxima: no order of blocks changes them.
 #pragma once
 
 #include "arithmetic.cuh"

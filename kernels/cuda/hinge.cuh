@@ -1,5 +1,5 @@
-// K2: sums of hinges along every row and column (METHODS 2.2; KERNELS 1). A tile's sums are added up in a fixed order and
-// then as whole numbers of a unit that no sum can overflow, so that the order of blocks changes nothing.
+// K2: sums of hinges along every row and column (METHODS 2.2; KERNELS 1). A tile's sums are added up in a fixed order
+// and then as whole numbers of a unit that no sum can overflow, so that the order of blocks changes nothing.
 #pragma once
 
 #include "arithmetic.cuh"
@@ -105,8 +105,8 @@ __global__ void choose_unit(const unsigned* largest, std::int64_t count, double*
 }
 
 // sums[i] in units, times `factor`.
-__global__ void __launch_bounds__(THREADS) scale_sums(const unsigned long long* sums, std::int64_t count,
-                                                      const double* unit, double factor, float* out) {
+__global__ void __launch_bounds__(THREADS)
+    scale_sums(const unsigned long long* sums, std::int64_t count, const double* unit, double factor, float* out) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * THREADS;
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < count; i += step) {
         out[i] = static_cast<float>(static_cast<double>(sums[i]) / *unit * factor);

@@ -1,5 +1,6 @@
-// K3: two-component mixtures, all on the device: sums under the responsibilities, then one step of EM by a single thread
-// (METHODS 2.3; KERNELS 1). In float64; moments are taken about each component's last mean, so that no variance cancels.
+// K3: two-component mixtures, all on the device: sums under the responsibilities, then one step of EM by a single
+// thread (METHODS 2.3; KERNELS 1). In float64; moments are taken about each component's last mean, so that no variance
+// cancels.
 #pragma once
 
 #include "mma.cuh"
@@ -53,7 +54,8 @@ __device__ __forceinline__ Responsibility responsibility(const Densities& d, Mix
                                              : d.offset[k] + d.first[k] * away * away;
     }
     const double odds = joint[0] - joint[1], small = exp(-fabs(odds));
-    double low = odds > 0 ? 1 / (1 + small) : small / (1 + small), high = odds > 0 ? small / (1 + small) : 1 / (1 + small);
+    double low = odds > 0 ? 1 / (1 + small) : small / (1 + small),
+           high = odds > 0 ? small / (1 + small) : 1 / (1 + small);
     if (kind == MixtureKind::beta) {
         low = fmax(low, RESPONSIBILITY_FLOOR);
         high = fmax(high, RESPONSIBILITY_FLOOR);
@@ -227,8 +229,8 @@ __global__ void single_beta(const Mixture* state, Mixture* single) {
 // Probability of the first component for values held in [low, high].
 template <class T>
 __global__ void __launch_bounds__(MIXTURE_THREADS)
-    mixture_posterior(const T* values, std::int64_t count, MixtureKind kind, const Mixture* state, double low, double high,
-                      double* out) {
+    mixture_posterior(const T* values, std::int64_t count, MixtureKind kind, const Mixture* state, double low,
+                      double high, double* out) {
     const Densities d = densities_of(*state, kind);
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * MIXTURE_THREADS;
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * MIXTURE_THREADS + threadIdx.x; i < count; i += step) {
@@ -238,8 +240,8 @@ __global__ void __launch_bounds__(MIXTURE_THREADS)
     }
 }
 
-// Lloyd's iteration from the centres low < high over sorted values with their running sums, by a single thread; leaves the
-// centres that the last assignment is nearer to. At most `steps` steps.
+// Lloyd's iteration from the centres low < high over sorted values with their running sums, by a single thread; leaves
+// the centres that the last assignment is nearer to. At most `steps` steps.
 __global__ void two_means(const double* sorted, const double* sums, std::int64_t count, int steps, double* centres) {
     double low = centres[0], high = centres[1];
     std::int64_t cut = -1;

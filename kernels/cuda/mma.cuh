@@ -23,7 +23,9 @@ __device__ __forceinline__ void copy_async(void* shared, const void* global, int
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid) : "memory");
 }
 
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void commit_copies() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
 
 // Wait until at most PENDING of this thread's newest groups of copies are under way.
 template <int PENDING>
@@ -40,12 +42,13 @@ __device__ __forceinline__ void load_matrices(std::uint32_t (&out)[4], const voi
                  : "memory");
 }
 
-#    define PCSR_MMA(name, shape_and_types)                                                                           \
-        __device__ __forceinline__ void name(float(&c)[4], const std::uint32_t(&a)[4], const std::uint32_t(&b)[2]) {  \
-            asm("mma.sync.aligned." shape_and_types ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "             \
-                "{%0, %1, %2, %3};"                                                                                   \
-                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                      \
-                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                  \
+#    define PCSR_MMA(name, shape_and_types)                                                                            \
+        __device__ __forceinline__ void name(float (&c)[4], const std::uint32_t (&a)[4],                               \
+                                             const std::uint32_t (&b)[2]) {                                            \
+            asm("mma.sync.aligned." shape_and_types ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "              \
+                "{%0, %1, %2, %3};"                                                                                    \
+                : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                       \
+                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                   \
         }
 
 // c (16 x 8) += a (16 x 16, or 16 x 8 for tf32) b.

@@ -13,11 +13,15 @@ struct Float16 {
     std::uint16_t bits;
 };
 
-__device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ float to_float(float value) {
+    return value;
+}
 __device__ __forceinline__ float to_float(BFloat16 value) {
     return __uint_as_float(static_cast<std::uint32_t>(value.bits) << 16);
 }
-__device__ __forceinline__ float to_float(Float16 value) { return half_to_float(value.bits); }
+__device__ __forceinline__ float to_float(Float16 value) {
+    return half_to_float(value.bits);
+}
 
 template <class T>
 __device__ __forceinline__ T from_float(float value);
@@ -47,8 +51,12 @@ __device__ __forceinline__ float from_ordered(std::uint32_t key) {
 __device__ __forceinline__ Key packed(std::uint32_t order, std::uint32_t index) {
     return (static_cast<Key>(order) << 32) | static_cast<std::uint32_t>(~index);
 }
-__device__ __forceinline__ float value_of(Key key) { return from_ordered(static_cast<std::uint32_t>(key >> 32)); }
-__device__ __forceinline__ std::int64_t index_of(Key key) { return static_cast<std::uint32_t>(~key); }
+__device__ __forceinline__ float value_of(Key key) {
+    return from_ordered(static_cast<std::uint32_t>(key >> 32));
+}
+__device__ __forceinline__ std::int64_t index_of(Key key) {
+    return static_cast<std::uint32_t>(~key);
+}
 
 constexpr float INFINITE = __builtin_huge_valf();
 

@@ -1,4 +1,5 @@
-// K5: retrieval ranks, counted in the tile that was just multiplied, against thresholds from the same sums (METHODS 1.3).
+// K5: retrieval ranks, counted in the tile that was just multiplied, against thresholds from the same sums
+// (METHODS 1.3).
 #pragma once
 
 #include "arithmetic.cuh"
@@ -8,7 +9,7 @@ namespace pcsr::cuda {
 
 struct RankCounts {
     const std::int64_t* image_of_text;
-    const Key* best; // of each image, among its own captions
+    const Key* best;  // of each image, among its own captions
     const float* own; // score of each caption with its image
     Ties ties;
     unsigned long long* image_ranks;
@@ -68,7 +69,8 @@ struct RankCounts {
 __global__ void __launch_bounds__(THREADS)
     best_captions(const float* own, const std::int64_t* image_of_text, std::int64_t count, Key* best) {
     const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * THREADS;
-    for (std::int64_t text = static_cast<std::int64_t>(blockIdx.x) * THREADS + threadIdx.x; text < count; text += step) {
+    for (std::int64_t text = static_cast<std::int64_t>(blockIdx.x) * THREADS + threadIdx.x; text < count;
+         text += step) {
         atomicMax(best + image_of_text[text], packed(ordered(own[text]), static_cast<std::uint32_t>(text)));
     }
 }

@@ -12,7 +12,8 @@ struct Partials {
 };
 
 template <class Reduction>
-__device__ __forceinline__ typename Reduction::Value combine_lanes(typename Reduction::Value value, int first, int end) {
+__device__ __forceinline__ typename Reduction::Value combine_lanes(typename Reduction::Value value, int first,
+                                                                   int end) {
     for (int offset = first; offset < end; offset *= 2) {
         value = Reduction::combine(value, __shfl_xor_sync(WARP, value, offset));
     }

@@ -8,7 +8,7 @@ namespace pcsr::cuda {
 
 constexpr int TILE = 128;
 constexpr int THREADS = 256;
-constexpr int WARP_ROWS = 64;    // of the tile that one warp holds
+constexpr int WARP_ROWS = 64; // of the tile that one warp holds
 constexpr int WARP_COLUMNS = 32;
 constexpr int WARPS_DOWN = TILE / WARP_ROWS;
 constexpr int WARPS_ACROSS = TILE / WARP_COLUMNS;
@@ -72,9 +72,10 @@ struct Loader {
         const int row = threadIdx.x / (ROW_BYTES / CHUNK), chunk = threadIdx.x % (ROW_BYTES / CHUNK);
         const auto* base = static_cast<const unsigned char*>(side.data);
         to = chunk_offset(row, chunk);
-        aligned = (reinterpret_cast<std::uintptr_t>(base) | static_cast<std::uintptr_t>(side.stride) * sizeof(Element)) %
-                      CHUNK ==
-                  0;
+        aligned =
+            (reinterpret_cast<std::uintptr_t>(base) | static_cast<std::uintptr_t>(side.stride) * sizeof(Element)) %
+                CHUNK ==
+            0;
         for (int part = 0; part < PARTS; ++part) {
             const std::int64_t index = first + row + part * STEP;
             const bool inside = index < side.rows;
@@ -100,7 +101,8 @@ struct Loader {
         }
     }
 
-    static __device__ __forceinline__ void copy_elements(unsigned char* target, const unsigned char* source, int valid) {
+    static __device__ __forceinline__ void copy_elements(unsigned char* target, const unsigned char* source,
+                                                         int valid) {
         auto* values = reinterpret_cast<Element*>(target);
         const auto* wanted = reinterpret_cast<const Element*>(source);
         for (int k = 0; k < CHUNK / static_cast<int>(sizeof(Element)); ++k) {

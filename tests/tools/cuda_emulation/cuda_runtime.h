@@ -29,8 +29,12 @@ constexpr int cudaErrorInvalidValue = 1;
 constexpr int cudaDevAttrMultiProcessorCount = 16;
 constexpr int cudaFuncAttributeMaxDynamicSharedMemorySize = 8;
 
-inline int cudaGetDevice(int* device) { return *device = 0; }
-inline int cudaSetDevice(int) { return cudaSuccess; }
+inline int cudaGetDevice(int* device) {
+    return *device = 0;
+}
+inline int cudaSetDevice(int) {
+    return cudaSuccess;
+}
 inline int cudaGetDeviceCount(int* count) {
     *count = 1;
     return cudaSuccess;
@@ -40,12 +44,22 @@ inline int cudaDeviceGetAttribute(int* value, int, int) {
     *value = 1;
     return cudaSuccess;
 }
-inline int cudaFuncSetAttribute(const void*, int, int bytes) { return bytes > 163 << 10 ? cudaErrorInvalidValue : 0; }
-inline int cudaGetLastError() { return emulation::take_error(); }
-inline const char* cudaGetErrorString(int error) { return emulation::message(error); }
+inline int cudaFuncSetAttribute(const void*, int, int bytes) {
+    return bytes > 163 << 10 ? cudaErrorInvalidValue : 0;
+}
+inline int cudaGetLastError() {
+    return emulation::take_error();
+}
+inline const char* cudaGetErrorString(int error) {
+    return emulation::message(error);
+}
 
-inline void __syncthreads() { emulation::block_barrier(); }
-inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::warp_barrier(mask); }
+inline void __syncthreads() {
+    emulation::block_barrier();
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu) {
+    emulation::warp_barrier(mask);
+}
 
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int offset) {
@@ -69,9 +83,15 @@ inline unsigned __ballot_sync(unsigned mask, int predicate) {
     return votes;
 }
 
-inline unsigned __float_as_uint(float value) { return __builtin_bit_cast(unsigned, value); }
-inline float __uint_as_float(unsigned bits) { return __builtin_bit_cast(float, bits); }
-inline long long __double_as_longlong(double value) { return __builtin_bit_cast(long long, value); }
+inline unsigned __float_as_uint(float value) {
+    return __builtin_bit_cast(unsigned, value);
+}
+inline float __uint_as_float(unsigned bits) {
+    return __builtin_bit_cast(float, bits);
+}
+inline long long __double_as_longlong(double value) {
+    return __builtin_bit_cast(long long, value);
+}
 
 template <class T>
 T atomicMax(T* address, T value) {

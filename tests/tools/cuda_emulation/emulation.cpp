@@ -1,69 +1,19 @@
 // The scheduler of the emulation. Compiled without sanitizers: what it tells them stands in fibers.h.
-#include "emulation.h"
-#include "fibers.h"
+#include "machine.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
-#include <deque>
-#include <memory>
-#include <random>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
 namespace emulation {
 
-namespace {
-
-constexpr int LANES = 32;
-constexpr int MOST_THREADS = 1024;
-constexpr int KERNEL_ERROR = 719; // cudaErrorLaunchFailure
-constexpr int BAD_CONFIGURATION = 9;
-
-enum class State { ready, at_block_barrier, at_warp_operation, done };
-
-struct Thread {
-    std::unique_ptr<Fiber> fiber;
-    Index index{};
-    State state = State::ready;
-    std::deque<std::vector<Copy>> copies; // groups, the last one open
-};
-
-struct Warp {
-    unsigned arrived = 0;
-    unsigned mask = 0;
-    const char* operation = nullptr;
-    int parity = 0; // the slots of one operation are read while the next one is filled
-    Slot slots[2][LANES];
-    char handover[2]; // what sanitizers know a __syncwarp by
-};
-
-struct Machine {
-    std::vector<std::unique_ptr<Thread>> threads; // kept from launch to launch
-    std::vector<Warp> warps;
-    Index block{}, size{}, grid{};
-    int count = 0;
-    int running = 0;
-    int barriers = 0;
-    const std::function<void()>* body = nullptr;
-    std::vector<std::unique_ptr<SharedBlock>> shared;
-    std::mt19937 random;
-    std::string error;
-    int code = 0;
-    bool failed = false;
-    char begin, end, handover[2];
-};
-
 Machine machine;
 
-Thread& current() { return *machine.threads[machine.running]; }
-Warp& warp() { return machine.warps[machine.running / LANES]; }
-
 void to_scheduler(State state) {
-    current().state = state;
+    machine.threads[machine.running]->state = state;
     leave_fiber();
 }
+
+namespace {
 
 void run_thread() {
     for (;;) {
@@ -175,13 +125,6 @@ void prepare(int threads) {
 
 } // namespace
 
-const Index& thread_index() { return current().index; }
-const Index& block_index() { return machine.block; }
-const Index& block_size() { return machine.size; }
-const Index& grid_size() { return machine.grid; }
-int lane() { return machine.running % LANES; }
-unsigned char* shared_memory() { return machine.shared.back()->data(); }
-
 int take_error() {
     const int code = machine.code;
     machine.code = 0;
@@ -232,88 +175,6 @@ void launch(std::int64_t blocks, int threads, std::size_t shared, const std::fun
     }
     acquire(&machine.end);
     machine.shared.clear();
-}
-
-void block_barrier() {
-    char* handover = &machine.handover[machine.barriers % 2];
-    release(handover);
-    to_scheduler(State::at_block_barrier);
-    acquire(handover);
-}
-
-Slot* meet(const char* operation, unsigned mask, const std::uint32_t* words, int count, Combine combine) {
-    Warp& own = warp();
-    const unsigned bit = 1u << lane();
-    if (!(mask & bit)) {
-        fail(operation, "the calling lane is not in the mask");
-    }
-    if (own.arrived == 0) {
-        own.mask = mask;
-        own.operation = operation;
-    } else if (own.mask != mask || std::strcmp(own.operation, operation) != 0) {
-        fail(operation, "lanes of one warp are at different operations");
-    }
-    Slot* slots = own.slots[own.parity];
-    for (int k = 0; k < count; ++k) {
-        slots[lane()][k] = words[k];
-    }
-    own.arrived |= bit;
-    if (own.arrived != mask) {
-        to_scheduler(State::at_warp_operation);
-        return slots;
-    }
-    if (combine) {
-        combine(slots);
-    }
-    own.arrived = 0;
-    own.parity ^= 1;
-    const int first = machine.running / LANES * LANES;
-    for (int other = 0; other < LANES && first + other < machine.count; ++other) {
-        Thread& thread = *machine.threads[first + other];
-        if (mask >> other & 1u && thread.state == State::at_warp_operation) {
-            thread.state = State::ready;
-        }
-    }
-    return slots;
-}
-
-const std::uint32_t* exchange(const char* operation, unsigned mask, std::uint32_t word) {
-    static thread_local std::uint32_t seen[LANES];
-    const Slot* slots = meet(operation, mask, &word, 1);
-    for (int other = 0; other < LANES; ++other) {
-        seen[other] = slots[other][0];
-    }
-    return seen;
-}
-
-void warp_barrier(unsigned mask) {
-    Warp& own = warp();
-    char* handover = &own.handover[own.parity];
-    release(handover);
-    meet("__syncwarp", mask, nullptr, 0);
-    acquire(handover);
-}
-
-void start_copy(void* to, const void* from, int valid) {
-    current().copies.back().push_back(
-        {static_cast<unsigned char*>(to), static_cast<const unsigned char*>(from), valid});
-}
-
-void commit_copies() { current().copies.emplace_back(); }
-
-bool next_arrival(int pending, Copy& copy) {
-    auto& groups = current().copies;
-    while (static_cast<int>(groups.size()) > pending + 1) {
-        auto& oldest = groups.front();
-        if (oldest.empty()) {
-            groups.pop_front();
-            continue;
-        }
-        copy = oldest.back();
-        oldest.pop_back();
-        return true;
-    }
-    return false;
 }
 
 } // namespace emulation

@@ -1,9 +1,9 @@
 // CUDA's execution model on one CPU thread: blocks one after the other, the threads of a block as fibers.
 //
 // A fiber runs until a barrier or a warp operation. PCSR_EMULATION_ORDER says which of those that can run is next:
-// forward (default), reverse, or random:SEED. Shared memory is filled with NaN before every block and made anew for each.
-// Asynchronous copies arrive as late as the waits allow. A lane outside the mask, lanes at different operations, or a barrier
-// that not all threads reach ends the launch with an error that cudaGetLastError returns.
+// forward (default), reverse, or random:SEED. Shared memory is filled with NaN before every block and made anew for
+// each. Asynchronous copies arrive as late as the waits allow. A lane outside the mask, lanes at different operations,
+// or a barrier that not all threads reach ends the launch with an error that cudaGetLastError returns.
 #pragma once
 
 #include <cstddef>
@@ -35,8 +35,8 @@ void warp_barrier(unsigned mask);
 constexpr int SLOT_WORDS = 10;
 using Slot = std::uint32_t[SLOT_WORDS];
 
-// All lanes of `mask` wait for each other, each leaving `count` words; the slots of the warp, valid until its next operation.
-// The last lane to come calls `combine` on them.
+// All lanes of `mask` wait for each other, each leaving `count` words; the slots of the warp, valid until its next
+// operation. The last lane to come calls `combine` on them.
 using Combine = void (*)(Slot* slots);
 Slot* meet(const char* operation, unsigned mask, const std::uint32_t* words, int count, Combine combine = nullptr);
 

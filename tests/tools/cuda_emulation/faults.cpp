@@ -66,9 +66,13 @@ __global__ void read_nothing_written(int* values) {
     values[threadIdx.x] = reinterpret_cast<int*>(shared_memory())[threadIdx.x] == -1 ? COUNT - 1 - threadIdx.x : 0;
 }
 
-__global__ void misaligned_copy(int* values) { copy_async(shared_memory(), values + 1, 16); }
+__global__ void misaligned_copy(int* values) {
+    copy_async(shared_memory(), values + 1, 16);
+}
 
-__global__ void beyond_the_end(int* values) { values[threadIdx.x + 1] = 0; }
+__global__ void beyond_the_end(int* values) {
+    values[threadIdx.x + 1] = 0;
+}
 
 __global__ void beyond_shared_memory(int* values) {
     reinterpret_cast<volatile int*>(shared_memory())[threadIdx.x + 1] = values[threadIdx.x];

@@ -138,7 +138,9 @@ SharedBlock::SharedBlock(std::size_t bytes)
     }
 }
 
-SharedBlock::~SharedBlock() { std::free(data_); }
+SharedBlock::~SharedBlock() {
+    std::free(data_);
+}
 
 void SharedBlock::retire([[maybe_unused]] std::vector<std::unique_ptr<SharedBlock>>& blocks) {
 #ifndef PCSR_EMULATION_TSAN

@@ -1,5 +1,5 @@
-// Fibers on x86-64 and what sanitizers must know of them. ThreadSanitizer takes each for a thread of its own, ordered with
-// the others by nothing but `release` and `acquire`, so that it names two accesses that no barrier separates.
+// Fibers on x86-64 and what sanitizers must know of them. ThreadSanitizer takes each for a thread of its own, ordered
+// with the others by nothing but `release` and `acquire`, so that it names two accesses that no barrier separates.
 #pragma once
 
 #include <cstddef>

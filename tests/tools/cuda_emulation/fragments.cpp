@@ -12,7 +12,9 @@ float f16_value(std::uint32_t word, int half) {
     return half_to_float(static_cast<std::uint16_t>(half ? word >> 16 : word));
 }
 // Tensor cores ignore the low 13 bits of a tf32 operand.
-float tf32_value(std::uint32_t word, int) { return __builtin_bit_cast(float, word & 0xffffe000u); }
+float tf32_value(std::uint32_t word, int) {
+    return __builtin_bit_cast(float, word & 0xffffe000u);
+}
 
 // PER_WORD values a register: K = 16 halves or 8 floats. Lane 4 g + t holds, with p = PER_WORD,
 // a: rows g and g + 8 (registers 0 and 1), columns p t.. ; the same p K/2p further in registers 2 and 3;
@@ -46,8 +48,14 @@ void multiply(emulation::Slot* slots) {
 
 } // namespace
 
-void multiply_bf16(emulation::Slot* slots) { multiply<2, bf16_value>(slots); }
-void multiply_f16(emulation::Slot* slots) { multiply<2, f16_value>(slots); }
-void multiply_tf32(emulation::Slot* slots) { multiply<1, tf32_value>(slots); }
+void multiply_bf16(emulation::Slot* slots) {
+    multiply<2, bf16_value>(slots);
+}
+void multiply_f16(emulation::Slot* slots) {
+    multiply<2, f16_value>(slots);
+}
+void multiply_tf32(emulation::Slot* slots) {
+    multiply<1, tf32_value>(slots);
+}
 
 } // namespace pcsr::cuda

@@ -1,12 +1,14 @@
-// The functions of kernels/cuda/mma.cuh in C++, with the fragment layouts of the PTX ISA. Reads and writes of the kernel's
-// memory stand in this header, so that sanitizers see them where the kernel makes them.
+// The functions of kernels/cuda/mma.cuh in C++, with the fragment layouts of the PTX ISA. Reads and writes of the
+// kernel's memory stand in this header, so that sanitizers see them where the kernel makes them.
 #pragma once
 
 #include "emulation.h"
 
 namespace pcsr::cuda {
 
-inline unsigned char* shared_memory() { return emulation::shared_memory(); }
+inline unsigned char* shared_memory() {
+    return emulation::shared_memory();
+}
 
 inline void copy_async(void* shared, const void* global, int valid) {
     if ((reinterpret_cast<std::uintptr_t>(shared) | reinterpret_cast<std::uintptr_t>(global)) % 16) {
@@ -15,7 +17,9 @@ inline void copy_async(void* shared, const void* global, int valid) {
     emulation::start_copy(shared, global, valid);
 }
 
-inline void commit_copies() { emulation::commit_copies(); }
+inline void commit_copies() {
+    emulation::commit_copies();
+}
 
 template <int PENDING>
 void wait_copies() {
@@ -64,7 +68,9 @@ inline void mma_tf32(float (&c)[4], const std::uint32_t (&a)[4], const std::uint
     mma("mma tf32", multiply_tf32, c, a, b);
 }
 
-inline float half_to_float(std::uint16_t bits) { return static_cast<float>(__builtin_bit_cast(_Float16, bits)); }
+inline float half_to_float(std::uint16_t bits) {
+    return static_cast<float>(__builtin_bit_cast(_Float16, bits));
+}
 
 inline std::uint16_t float_to_half(float value) {
     return __builtin_bit_cast(std::uint16_t, static_cast<_Float16>(value));

@@ -93,16 +93,26 @@ std::unique_ptr<std::int64_t[]> groups(std::int64_t count) {
 
 int main(int, char** arguments) {
     const auto arithmetic = static_cast<Arithmetic>(std::atoi(arguments[1]));
-    const std::int64_t rows = std::atoi(arguments[2]), columns = std::atoi(arguments[3]), width = std::atoi(arguments[4]);
+    const std::int64_t rows = std::atoi(arguments[2]), columns = std::atoi(arguments[3]),
+                       width = std::atoi(arguments[4]);
     const Side x(rows, width, arithmetic, 1.0f), y(columns, width, arithmetic, -1.0f);
     const auto row_groups = groups(rows), column_groups = groups(columns);
     const auto row_keys = exact<Key>(rows), column_keys = exact<Key>(columns);
     const auto own = exact<float>(rows), row_values = exact<float>(rows), column_values = exact<float>(columns);
     const auto row_indices = exact<std::int64_t>(rows), column_indices = exact<std::int64_t>(columns);
     const Queue queue{0, nullptr};
-    const HardestSearch search{row_groups.get(),  column_groups.get(), nullptr,           0,
-                               Shift::none,       row_keys.get(),      column_keys.get(), rows == columns ? own.get() : nullptr,
-                               row_values.get(),  row_indices.get(),   column_values.get(), column_indices.get()};
+    const HardestSearch search{row_groups.get(),
+                               column_groups.get(),
+                               nullptr,
+                               0,
+                               Shift::none,
+                               row_keys.get(),
+                               column_keys.get(),
+                               rows == columns ? own.get() : nullptr,
+                               row_values.get(),
+                               row_indices.get(),
+                               column_values.get(),
+                               column_indices.get()};
     if (const int error = pcsr_cuda_hardest(&queue, &x.matrix, &y.matrix, arithmetic, &search)) {
         std::fprintf(stderr, "%s\n", pcsr_cuda_message(error));
         return 2;
