@@ -7,7 +7,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= 2
 ARGS ?=
 
-NATIVE_SOURCES = CMakeLists.txt setup.py $(shell find csrc -type f)
+NATIVE_SOURCES = CMakeLists.txt setup.py $(shell find csrc kernels/cuda -type f)
 CPP_SOURCES = $(shell find csrc kernels tests -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 # A CUDA build of torch brings the one triton that it works with: the locked one is for builds that bring none.
 BRINGS_TRITON = from importlib.metadata import requires; print(any(r.startswith("triton") for r in requires("torch") or []))

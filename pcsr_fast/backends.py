@@ -1,4 +1,4 @@
-"""Which implementation an op runs: reference | torch | cpu | triton | cuda.
+"""Which implementation an op runs: reference | torch | cpu | cuda | triton.
 
 Every op is registered under its public name. `auto` takes the first backend of ORDER that supports the inputs; one
 asked for by name (`backend=`, or PCSR_FAST_BACKEND) runs or raises. PCSR_FAST_DISABLE=1 leaves the reference alone,
@@ -14,8 +14,7 @@ from typing import Any
 
 from pcsr_fast.errors import BackendError
 
-ORDER = ("cuda", "triton", "cpu", "torch", "reference")
-NOT_BUILT = {"cuda": "not built in this version"}
+ORDER = ("triton", "cuda", "cpu", "torch", "reference")
 
 Supports = Callable[..., str | None]
 
@@ -96,7 +95,7 @@ def _verdict(op: str, backend: str, args: tuple[Any, ...], options: dict[str, An
     """None if the backend can run the inputs, else the reason."""
     implementation = _REGISTRY[op].get(backend)
     if implementation is None:
-        return NOT_BUILT.get(backend, "does not implement this op")
+        return "does not implement this op"
     return implementation.supports(*args, **options)
 
 

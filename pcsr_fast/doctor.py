@@ -26,6 +26,8 @@ VARIABLES = {
     "PCSR_FAST_DISABLE": "1 leaves only the reference backend",
     "PCSR_FAST_ISA": "instruction set of the CPU kernels: scalar, avx2, avx512, avx512_bf16, amx",
     "PCSR_NATIVE": "at install: auto builds the native core where it can, 1 demands it, 0 leaves it out",
+    "PCSR_CUDA": "at install: auto builds the CUDA kernels where nvcc is found, 1 demands them, 0 leaves them out",
+    "PCSR_CUDA_ARCHITECTURES": "at install: GPUs to build for, as CMake's CUDA_ARCHITECTURES (80;90a-real;100-real)",
     "PCSR_SANITIZE": "at install: sanitizers of the native core, 'address,undefined' or 'thread'",
     "CUDA_VISIBLE_DEVICES": "GPUs that torch may use",
     "OMP_NUM_THREADS": "CPU threads of torch and the native core",
@@ -87,6 +89,13 @@ def _native() -> Rows:
     return rows
 
 
+def _cuda_kernels() -> Rows:
+    from pcsr_fast import native_cuda
+
+    available, reason = native_cuda.status()
+    return {"status": f"{'yes' if available else 'no'}: {reason}"}
+
+
 def _gpu() -> Rows:
     import torch
 
@@ -105,8 +114,10 @@ def _lacks(backend: str) -> Iterator[str]:
     """What this machine or installation lacks for `backend`, whatever the op."""
     import torch
 
-    from pcsr_fast import native
+    from pcsr_fast import native, native_cuda
 
+    if backend == "cuda" and not native_cuda.built()[0]:
+        yield "the CUDA kernels"
     if backend == "cpu" and not native.status()[0]:
         yield "the native core"
     if backend == "triton" and _version("triton") == "not installed":
@@ -157,6 +168,7 @@ SECTIONS: dict[str, Callable[[], Rows]] = {
     "versions": _versions,
     "machine": _machine,
     "native core": _native,
+    "cuda kernels": _cuda_kernels,
     "gpu": _gpu,
     "backends": _backends,
     "extras": _extras,

@@ -21,3 +21,7 @@ class CheckpointError(UserError):
 
 class BackendError(UserError):
     """A backend was asked for by name and cannot run these inputs."""
+
+
+class DeviceError(RuntimeError):
+    """CUDA refused to launch a kernel, or an earlier one failed; the message is CUDA's own."""

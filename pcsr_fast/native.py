@@ -21,19 +21,20 @@ def _import() -> tuple[ModuleType | None, str]:
     try:
         return importlib.import_module("pcsr_fast._native"), ""
     except ModuleNotFoundError:
-        return None, _why_missing()
+        return None, why_missing("native")
     except ImportError as error:
         return None, f"it does not load: {error}"
 
 
-def _why_missing() -> str:
+def why_missing(part: str) -> str:
+    """What the build recorded of a `part` that cannot be imported: "native", the core, or "cuda", its CUDA kernels."""
     try:
         record = json.loads(RECORD.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "it was never built: this is a checkout that is not installed (pip install -e .)"
-    if record["native"]:
+    if record[part]:
         return "it was built for another Python or removed since; install pcsr-fast again"
-    return f"it was left out at install: {record['reason']}"
+    return f"it was left out at install: {record['reason' if part == 'native' else f'{part}_reason']}"
 
 
 def load() -> ModuleType:

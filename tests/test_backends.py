@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pcsr_fast import backends, native, ops
+from pcsr_fast import backends, native, native_cuda, ops
 from pcsr_fast.errors import BackendError, UserError
 
 X = torch.randn(4, 3)
@@ -93,7 +93,7 @@ def test_unknown_names(ran, monkeypatch):
 def test_registering_twice_or_elsewhere(ran):
     with pytest.raises(ValueError, match="op already has a backend 'torch'"):
         backends.register("op", "torch", print)
-    with pytest.raises(ValueError, match="backend: got 'metal', expected one of cuda"):
+    with pytest.raises(ValueError, match="backend: got 'metal', expected one of triton"):
         backends.register("op", "metal", print)
 
 
@@ -111,12 +111,13 @@ def test_explain_prints_what_it_returns(capsys):
 
 def test_explain_names_choice_and_reasons(monkeypatch):
     monkeypatch.setattr(native, "status", lambda: (False, "no compiler"))
+    monkeypatch.setattr(native_cuda, "built", lambda: (False, "no nvcc"))
     explanation = backends.explain("triplet_loss", X, Y, negatives="mean")
     assert explanation.chosen == "reference"
     assert str(explanation).splitlines() == [
         "triplet_loss: reference (requested: auto)",
-        "  cuda      not built in this version",
         "  triton    tensors are on cpu",
+        "  cuda      no nvcc",
         "  cpu       no compiler",
         "  torch     negatives='mean': only 'hardest'",
         "  reference can run",

@@ -15,6 +15,8 @@ from pcsr_fast.ops import _dispatch
 from pcsr_fast.ops.cpu import hinge, search
 from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.ops.cpu.triplet import supports_triplet
+from pcsr_fast.ops.cuda import arguments as cuda_arguments
+from pcsr_fast.ops.cuda import search as cuda_search
 from pcsr_fast.ops.triton import arguments as triton_arguments
 from pcsr_fast.ops.triton import hinge as triton_hinge
 from pcsr_fast.ops.triton import search as triton_search
@@ -53,6 +55,7 @@ def _reference_gradient(
 
 backends.register("hardest_gradient", "reference", _gathered)
 backends.register("hardest_gradient", "cpu", search.hardest_gradient, supports)
+backends.register("hardest_gradient", "cuda", cuda_search.hardest_gradient, cuda_arguments.supports)
 backends.register("hardest_gradient", "triton", triton_search.hardest_gradient, triton_arguments.supports)
 backends.register("triplet_gradient", "reference", _reference_gradient)
 backends.register("triplet_gradient", "cpu", hinge.hinge_gradient, supports_triplet)

@@ -15,6 +15,7 @@ from pcsr_fast.ops import _dispatch, lean
 from pcsr_fast.ops._dispatch import at_precision
 from pcsr_fast.ops._triplet_gradient import hardest_gradient_op, triplet_gradient_op, triplet_score_gradient_op
 from pcsr_fast.ops.cpu import triplet as cpu
+from pcsr_fast.ops.cuda import triplet as cuda
 from pcsr_fast.ops.triton import triplet as triton
 from pcsr_fast.reference.reduction import compute_dtype
 from pcsr_fast.reference.triplet import TripletParts, triplet_parts
@@ -36,6 +37,7 @@ def _reference(
 backends.register("triplet_loss", "reference", _reference)
 backends.register("triplet_loss", "torch", lean.triplet, lean.supports_triplet)
 backends.register("triplet_loss", "cpu", cpu.triplet, cpu.supports_triplet)
+backends.register("triplet_loss", "cuda", cuda.triplet, cuda.supports_triplet)
 backends.register("triplet_loss", "triton", triton.triplet, triton.supports_triplet)
 backends.register("triplet_loss_from_scores", "reference", triplet_parts)
 backends.register("triplet_loss_from_scores", "torch", lean.triplet_from_scores, lean.supports_triplet)

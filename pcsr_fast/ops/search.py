@@ -13,6 +13,9 @@ from pcsr_fast.ops._dispatch import PRECISIONS, at_precision
 from pcsr_fast.ops.cpu import ranks as cpu_ranks
 from pcsr_fast.ops.cpu import search as cpu
 from pcsr_fast.ops.cpu.arguments import supports
+from pcsr_fast.ops.cuda import arguments as cuda_arguments
+from pcsr_fast.ops.cuda import ranks as cuda_ranks
+from pcsr_fast.ops.cuda import search as cuda
 from pcsr_fast.ops.triton import arguments as triton_arguments
 from pcsr_fast.ops.triton import search as triton
 from pcsr_fast.reference import hardest, ranks
@@ -29,6 +32,7 @@ def _reference_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -
 backends.register("hardest_negatives", "reference", _reference_negatives)
 backends.register("hardest_negatives", "torch", lean.hardest_negatives)
 backends.register("hardest_negatives", "cpu", cpu.hardest_negatives, supports)
+backends.register("hardest_negatives", "cuda", cuda.hardest_negatives, cuda_arguments.supports)
 backends.register("hardest_negatives", "triton", triton.hardest_negatives, triton_arguments.supports)
 
 
@@ -38,6 +42,7 @@ def _reference_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, pre
 
 backends.register("retrieval_ranks", "reference", _reference_ranks)
 backends.register("retrieval_ranks", "cpu", cpu_ranks.retrieval_ranks, supports)
+backends.register("retrieval_ranks", "cuda", cuda_ranks.retrieval_ranks, cuda_arguments.supports)
 backends.register("retrieval_ranks_from_scores", "reference", ranks.retrieval_ranks_from_scores)
 
 Four = tuple[Tensor, Tensor, Tensor, Tensor]

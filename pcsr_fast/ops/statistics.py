@@ -11,6 +11,8 @@ from pcsr_fast import backends
 from pcsr_fast.ops import _checks
 from pcsr_fast.ops.cpu import pairs as cpu
 from pcsr_fast.ops.cpu.arguments import supports
+from pcsr_fast.ops.cuda import arguments as cuda_arguments
+from pcsr_fast.ops.cuda import hinge as cuda
 from pcsr_fast.ops.triton import arguments as triton_arguments
 from pcsr_fast.ops.triton import pairs as triton
 from pcsr_fast.reference import pairs
@@ -20,6 +22,7 @@ from pcsr_fast.reference.reduction import compute_dtype
 
 backends.register("pair_losses", "reference", pairs.pair_losses)
 backends.register("pair_losses", "cpu", cpu.pair_losses, supports)
+backends.register("pair_losses", "cuda", cuda.pair_losses, cuda_arguments.supports)
 backends.register("pair_losses", "triton", triton.pair_losses, triton_arguments.supports)
 
 

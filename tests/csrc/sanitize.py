@@ -73,7 +73,7 @@ def built(name: str) -> Path:
     """The mirror of the package with the module built for sanitizer `name`."""
     folder = ROOT / "build" / f"sanitize-{name}"
     folder.mkdir(parents=True, exist_ok=True)
-    options = [f"-DPCSR_SANITIZE={SANITIZERS[name].option}", f"-DPython_EXECUTABLE={sys.executable}"]
+    options = [f"-DPCSR_SANITIZE={SANITIZERS[name].option}", f"-DPython_EXECUTABLE={sys.executable}", "-DPCSR_CUDA=0"]
     options += [f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"]
     if name == "thread":
         threads = folder / "gomp_threads.o"

@@ -29,11 +29,14 @@ class Environment:
         return self.python.with_name("pcsr-fast")
 
     def run(self, *command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command with the caller's own switches of this project taken out and `variables` put in."""
+        """Run a command with the caller's own switches of this project taken out and `variables` put in.
+
+        CUDA kernels are left out unless they ask for them, as they take minutes.
+        """
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PCSR_", "PYTHONPATH"))}
-        command_line = [str(part) for part in command]
+        command_line, settings = [str(part) for part in command], inherited | {"PCSR_CUDA": "0"} | variables
         return subprocess.run(
-            command_line, cwd=cwd, env=inherited | variables, capture_output=True, text=True, check=False, timeout=900
+            command_line, cwd=cwd, env=settings, capture_output=True, text=True, check=False, timeout=900
         )
 
     def install(self, *arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:

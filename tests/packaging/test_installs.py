@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sysconfig
 import tarfile
 import zipfile
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.xdist_group("packaging"), pytest.mark.timeout(1800)]
 FACTS = """
 import importlib.metadata, json, pathlib
 import pcsr_fast, pcsr_fast.kernels.triton
-from pcsr_fast import native, resources
+from pcsr_fast import native, native_cuda, resources
 from pcsr_fast.version import __version__
 available, reason = native.status()
 command = importlib.metadata.entry_points(group="console_scripts")["pcsr-fast"].load()
@@ -27,7 +28,8 @@ print(json.dumps({
     "package": pcsr_fast.__file__, "version": __version__, "metadata": importlib.metadata.version("pcsr-fast"),
     "configs": [str(resources.config_path(name)) for name in ("demo", "demo.yaml")],
     "clipart": sorted(path.name for path in (resources.PACKAGE / "data" / "clipart").iterdir()),
-    "kernels": pcsr_fast.kernels.triton.__file__, "native": available, "reason": reason, "command": callable(command),
+    "kernels": pcsr_fast.kernels.triton.__file__, "native": available, "reason": reason, "cuda": native_cuda.built(),
+    "command": callable(command),
 }))
 """
 
@@ -58,6 +60,7 @@ def test_install_is_complete(
     assert found["version"] == found["metadata"] == __version__
     assert found["clipart"] == sorted(path.name for path in (checkout / "pcsr_fast/data/clipart").iterdir())
     assert found["native"], found["reason"]
+    assert found["cuda"] == [False, "it was left out at install: PCSR_CUDA=0 was set"]
     assert found["command"]
     doctor = environment.run(environment.script, "doctor", cwd=tmp_path)
     assert doctor.returncode == 0, doctor.stderr
@@ -84,6 +87,7 @@ def test_source_distribution_holds_what_a_build_needs(checkout: Path, distributi
     with tarfile.open(next(distributions.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     sources = {str(path.relative_to(checkout)) for path in checkout.glob("csrc/**/*") if path.is_file()}
+    sources |= {str(path.relative_to(checkout)) for path in checkout.glob("kernels/cuda/*")}
     sources |= {"CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "setup.py", "kernels/README.md"}
     assert sources <= names
     assert not [name for name in names if name.endswith((".so", ".pyc", "native_build.json"))]
@@ -98,6 +102,17 @@ def test_source_distribution_installs_as_pure_python_without_a_compiler(
     found = facts(environment, tmp_path)
     assert not found["native"]
     assert "/nonexistent" in found["reason"]
+
+
+@pytest.mark.slow
+def test_cuda_kernels_are_built_and_load_without_a_driver_where_nvcc_is(
+    environment: Environment, checkout: Path, tmp_path: Path
+) -> None:
+    done = environment.install(checkout, cwd=tmp_path, PCSR_CUDA="auto", PCSR_CUDA_ARCHITECTURES="80-real")
+    assert done.returncode == 0, done.stdout + done.stderr
+    built, reason = facts(environment, tmp_path)["cuda"]
+    assert built == (shutil.which("nvcc") is not None)
+    assert ("built for 80-real by nvcc" if built else "nvcc was not found") in reason
 
 
 def test_native_core_is_left_out_on_request_and_one_built_before_is_removed(
@@ -119,8 +134,10 @@ def test_native_core_is_left_out_on_request_and_one_built_before_is_removed(
         ({"PCSR_NATIVE": "1", "CXX": "/nonexistent"}, "PCSR_NATIVE=1, but cmake could not configure"),
         ({"PCSR_NATIVE": "yes"}, "PCSR_NATIVE=yes: expected auto, 0 or 1"),
         ({"PCSR_NATIVE": "1", "PCSR_SANITIZE": "memory"}, "PCSR_SANITIZE=memory: expected"),
+        ({"PCSR_CUDA": "yes"}, "PCSR_CUDA=yes: expected auto, 0 or 1"),
+        ({"PCSR_CUDA": "1", "CUDACXX": "/nonexistent"}, "PCSR_CUDA=1, but nvcc was not found"),
     ],
-    ids=["demanded_without_compiler", "unknown_value", "unknown_sanitizer"],
+    ids=["demanded_without_compiler", "unknown_value", "unknown_sanitizer", "unknown_cuda", "cuda_without_nvcc"],
 )
 def test_install_refuses(
     variables: dict[str, str], said: str, environment: Environment, checkout: Path, tmp_path: Path

@@ -20,7 +20,7 @@ from pcsr_fast.reference.triplet import TripletParts
 MOST_TOP = 64
 
 
-def _hardest(look: Callable[..., Search], margin: Tensor, margin_mode: str) -> TripletParts:
+def hardest_parts(look: Callable[..., Search], margin: Tensor, margin_mode: str) -> TripletParts:
     """Both parts from a search that adds the margins it is given to the scores."""
     if margin.ndim == 0 or margin_mode == "anchor":
         found, own = look()
@@ -45,7 +45,7 @@ def triplet(
         x, y = at_precision(x, precision), at_precision(y, precision)
         return _without_indices(hinge(x, y, margin, margin_mode, negatives, groups))
     look = functools.partial(search, x, y, groups, precision)
-    return _hardest(look, margin.to(compute_dtype(x.dtype)), margin_mode)
+    return hardest_parts(look, margin.to(compute_dtype(x.dtype)), margin_mode)
 
 
 def triplet_from_scores(
@@ -55,7 +55,7 @@ def triplet_from_scores(
     if negatives != "hardest":
         return _without_indices(hinge_of_scores(S, margin, margin_mode, negatives, groups))
     look = functools.partial(search_scores, S, groups)
-    return _hardest(look, margin.to(compute_dtype(S.dtype)), margin_mode)
+    return hardest_parts(look, margin.to(compute_dtype(S.dtype)), margin_mode)
 
 
 def supports_triplet(*tensors: Tensor, negatives: str = "hardest", **options: Any) -> str | None:

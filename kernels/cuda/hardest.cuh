@@ -1,0 +1,81 @@
+// K1: the hardest negative of every row and column, found in the tile that was just multiplied (METHODS 2.2; KERNELS
+// 1). Keys order by value, then by the lower index, and are combined by atomic maxima: no order of blocks changes them.
+#pragma once
+
+#include "arithmetic.cuh"
+#include "reduce.cuh"
+
+namespace pcsr::cuda {
+
+struct HardestNegatives {
+    const std::int64_t* row_groups; // null: a row and the column of the same index are a pair
+    const std::int64_t* column_groups;
+    const float* margins; // added to the scores before the maximum, as `shift` says
+    std::int64_t margin_stride;
+    Shift shift;
+    Key* row_keys;
+    Key* column_keys;
+    float* own; // scores of the pairs, or null
+
+    using Value = Key;
+    struct Staged {
+        std::int64_t row_groups[TILE];
+        std::int64_t column_groups[TILE];
+        float row_margins[TILE];
+        float column_margins[TILE];
+    };
+
+    static __device__ __forceinline__ Key nothing() { return 0; }
+    static __device__ __forceinline__ Key combine(Key a, Key b) { return a > b ? a : b; }
+
+    __device__ __forceinline__ void load_row(Staged& staged, int place, std::int64_t row) const {
+        staged.row_groups[place] = row_groups ? row_groups[row] : row;
+        staged.row_margins[place] = shift == Shift::row ? margins[row] : 0.0f;
+    }
+    __device__ __forceinline__ void load_column(Staged& staged, int place, std::int64_t column) const {
+        staged.column_groups[place] = column_groups ? column_groups[column] : column;
+        staged.column_margins[place] = shift == Shift::column ? margins[column] : 0.0f;
+    }
+    __device__ __forceinline__ void add(Key& row_best, Key& column_best, float score, int row, int column,
+                                        const Tile& tile, const Staged& staged) const {
+        if (own && tile.first_row + row == tile.first_column + column) {
+            own[tile.first_row + row] = score;
+        }
+        if (staged.row_groups[row] == staged.column_groups[column]) {
+            return;
+        }
+        float margin = staged.row_margins[row] + staged.column_margins[column];
+        if (shift == Shift::matrix) {
+            margin = margins[(tile.first_row + row) * margin_stride + tile.first_column + column];
+        }
+        const std::uint32_t order = ordered(score + margin);
+        row_best = combine(row_best, packed(order, static_cast<std::uint32_t>(tile.first_column + column)));
+        column_best = combine(column_best, packed(order, static_cast<std::uint32_t>(tile.first_row + row)));
+    }
+    __device__ __forceinline__ void keep_row(std::int64_t row, Key best) const { keep(row_keys + row, best); }
+    __device__ __forceinline__ void keep_column(std::int64_t column, Key best) const {
+        keep(column_keys + column, best);
+    }
+    static __device__ __forceinline__ void keep(Key* key, Key best) {
+        if (best) {
+            atomicMax(key, best);
+        }
+    }
+
+    __device__ __forceinline__ void run(const Fragments& sums, const Tile& tile) const {
+        reduce_tile(sums, tile, *this);
+    }
+};
+
+// Values and indices of keys; -infinity and -1 where there is none, or where the score itself is -infinity.
+__global__ void __launch_bounds__(THREADS)
+    unpack_keys(const Key* keys, std::int64_t count, float* values, std::int64_t* indices) {
+    const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * THREADS;
+    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * THREADS + threadIdx.x; i < count; i += step) {
+        const float value = keys[i] ? value_of(keys[i]) : -INFINITE;
+        values[i] = value;
+        indices[i] = value == -INFINITE ? -1 : index_of(keys[i]);
+    }
+}
+
+} // namespace pcsr::cuda

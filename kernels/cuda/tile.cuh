@@ -1,0 +1,169 @@
+// One 128 x 128 tile of S = x y^T in the registers of a block, by a pipeline of asynchronous copies (KERNELS 1, K1).
+// Rows are loaded 64 bytes at a time, whatever the type; every score is summed in the same order wherever it lies.
+#pragma once
+
+#include "numbers.cuh"
+
+namespace pcsr::cuda {
+
+constexpr int TILE = 128;
+constexpr int THREADS = 256;
+constexpr int WARP_ROWS = 64; // of the tile that one warp holds
+constexpr int WARP_COLUMNS = 32;
+constexpr int WARPS_DOWN = TILE / WARP_ROWS;
+constexpr int WARPS_ACROSS = TILE / WARP_COLUMNS;
+constexpr int ROW_BYTES = 64; // of each row that one stage of the pipeline holds
+constexpr int CHUNK = 16;     // bytes of one copy
+constexpr int SIDE_BYTES = TILE * ROW_BYTES;
+constexpr int STAGES = 4;
+constexpr int PIPELINE_BYTES = STAGES * 2 * SIDE_BYTES;
+constexpr int BAND = 8; // rows of tiles that neighbouring blocks share, so that both sides stay in the cache
+
+constexpr unsigned WARP = 0xffffffffu;
+
+struct Product {
+    Matrix x;
+    Matrix y;
+    bool diagonal; // tiles on the diagonal alone
+};
+
+// Where a tile lies, and how much of it lies inside the matrix.
+struct Tile {
+    std::int64_t first_row;
+    std::int64_t first_column;
+    int rows;
+    int columns;
+};
+
+// The 16 x 8 fragments of one warp as mma.sync lays them out: [row / 16][column / 8][register].
+using Fragments = float[WARP_ROWS / 16][WARP_COLUMNS / 8][4];
+
+// Where this thread's values lie in the tile.
+struct Place {
+    int row;
+    int column;
+
+    __device__ __forceinline__ Place() {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+        row = warp / WARPS_ACROSS * WARP_ROWS + lane / 4;
+        column = warp % WARPS_ACROSS * WARP_COLUMNS + lane % 4 * 2;
+    }
+    __device__ __forceinline__ int row_of(int down, int part) const { return row + down * 16 + part / 2 * 8; }
+    __device__ __forceinline__ int column_of(int across, int part) const { return column + across * 8 + part % 2; }
+};
+
+// Offset of a chunk of a row in one side of a stage; eight rows of one chunk lie in different banks.
+__device__ __forceinline__ int chunk_offset(int row, int chunk) {
+    return row * ROW_BYTES + ((chunk ^ (row >> 1)) & 3) * CHUNK;
+}
+
+// This thread's part in loading one side: a chunk of two rows of every stage.
+template <class Element>
+struct Loader {
+    static constexpr int STEP = THREADS * CHUNK / ROW_BYTES;
+    static constexpr int PARTS = TILE / STEP;
+
+    const unsigned char* from[PARTS];
+    int row_bytes[PARTS]; // 0 beyond the matrix
+    int to;
+    bool aligned;
+
+    __device__ __forceinline__ Loader(const Matrix& side, std::int64_t first) {
+        const int row = threadIdx.x / (ROW_BYTES / CHUNK), chunk = threadIdx.x % (ROW_BYTES / CHUNK);
+        const auto* base = static_cast<const unsigned char*>(side.data);
+        to = chunk_offset(row, chunk);
+        aligned =
+            (reinterpret_cast<std::uintptr_t>(base) | static_cast<std::uintptr_t>(side.stride) * sizeof(Element)) %
+                CHUNK ==
+            0;
+        for (int part = 0; part < PARTS; ++part) {
+            const std::int64_t index = first + row + part * STEP;
+            const bool inside = index < side.rows;
+            const std::int64_t at = !inside ? 0 : side.rows_of ? side.rows_of[index] : index;
+            from[part] = base + (at * side.stride) * static_cast<std::int64_t>(sizeof(Element)) + chunk * CHUNK;
+            row_bytes[part] = inside ? static_cast<int>(side.width * sizeof(Element)) - chunk * CHUNK : 0;
+        }
+    }
+
+    // Start to copy the bytes of the rows from `offset` on.
+    __device__ __forceinline__ void load(unsigned char* shared, int offset) const {
+        for (int part = 0; part < PARTS; ++part) {
+            const int left = row_bytes[part] - offset;
+            const int valid = left < 0 ? 0 : left < CHUNK ? left : CHUNK;
+            // STEP is a multiple of 8, so both rows are swizzled alike.
+            unsigned char* target = shared + to + part * STEP * ROW_BYTES;
+            const unsigned char* source = valid ? from[part] + offset : from[part];
+            if (aligned) {
+                copy_async(target, source, valid);
+            } else {
+                copy_elements(target, source, valid);
+            }
+        }
+    }
+
+    static __device__ __forceinline__ void copy_elements(unsigned char* target, const unsigned char* source,
+                                                         int valid) {
+        auto* values = reinterpret_cast<Element*>(target);
+        const auto* wanted = reinterpret_cast<const Element*>(source);
+        for (int k = 0; k < CHUNK / static_cast<int>(sizeof(Element)); ++k) {
+            values[k] = k * static_cast<int>(sizeof(Element)) < valid ? wanted[k] : Element{};
+        }
+    }
+};
+
+// sums += x y^T of the tile; on return no copy is under way and shared memory is free.
+template <class Arithmetic>
+__device__ __forceinline__ void multiply_tile(Fragments& sums, const Product& product, const Tile& tile) {
+    using Element = typename Arithmetic::Element;
+    unsigned char* shared = shared_memory();
+    const Loader<Element> x(product.x, tile.first_row), y(product.y, tile.first_column);
+    const int bytes = static_cast<int>(product.x.width * sizeof(Element));
+    const int steps = (bytes + ROW_BYTES - 1) / ROW_BYTES;
+    const auto load = [&](int step) {
+        if (step < steps) {
+            unsigned char* stage = shared + step % STAGES * 2 * SIDE_BYTES;
+            x.load(stage, step * ROW_BYTES);
+            y.load(stage + SIDE_BYTES, step * ROW_BYTES);
+        }
+        commit_copies();
+    };
+    for (int step = 0; step < STAGES - 1; ++step) {
+        load(step);
+    }
+    for (int step = 0; step < steps; ++step) {
+        wait_copies<STAGES - 2>();
+        __syncthreads(); // the stage has arrived for all, and all have read the one that is loaded next
+        load(step + STAGES - 1);
+        const unsigned char* stage = shared + step % STAGES * 2 * SIDE_BYTES;
+        Arithmetic::accumulate(sums, stage, stage + SIDE_BYTES);
+    }
+    wait_copies<0>();
+    __syncthreads();
+}
+
+// Tile `number` of the walk over the product: down a band of rows, then to the next column.
+__device__ __forceinline__ Tile tile_at(const Product& product, std::int64_t number) {
+    const std::int64_t down = (product.x.rows + TILE - 1) / TILE, across = (product.y.rows + TILE - 1) / TILE;
+    const std::int64_t band = number / (BAND * across), first = band * BAND, within = number % (BAND * across);
+    const std::int64_t height = down - first < BAND ? down - first : BAND;
+    const std::int64_t row = product.diagonal ? number : first + within % height;
+    const std::int64_t column = product.diagonal ? number : within / height;
+    const std::int64_t rows = product.x.rows - row * TILE, columns = product.y.rows - column * TILE;
+    return {row * TILE, column * TILE, static_cast<int>(rows < TILE ? rows : TILE),
+            static_cast<int>(columns < TILE ? columns : TILE)};
+}
+
+// Persistent blocks: each takes every gridDim.x-th tile, multiplies it and hands it to the epilogue.
+template <class Arithmetic, class Epilogue>
+__global__ void __launch_bounds__(THREADS, Arithmetic::BLOCKS_PER_SM)
+    walk_tiles(Product product, std::int64_t tiles, Epilogue epilogue) {
+    for (std::int64_t number = blockIdx.x; number < tiles; number += gridDim.x) {
+        const Tile tile = tile_at(product, number);
+        Fragments sums = {};
+        multiply_tile<Arithmetic>(sums, product, tile);
+        epilogue.run(sums, tile);
+        __syncthreads(); // the next tile is loaded where the epilogue has read
+    }
+}
+
+} // namespace pcsr::cuda

@@ -1,0 +1,99 @@
+"""K3: fits and posteriors against the reference, whose arithmetic is float64 as ours is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pcsr_fast.ops import fit_mixture
+from pcsr_fast.reference.mixture import MixtureWarning
+from tests.kernels.cuda.problems import ORDERS
+from tests.ops.tools import assert_same_bits, guarded_memory
+
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+STARTS = ("quantile", "kmeans", torch.tensor([0.1, 0.9]), "assignment")
+
+
+def losses(device, count: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    """Two heaps inside (0, 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = torch.randn(count, generator=generator, dtype=torch.float64, device="cpu")
+    low = torch.rand(count, generator=generator, device="cpu") < 0.6
+    return torch.where(low, 0.2 + 0.05 * draw, 0.7 + 0.1 * draw).clamp(0.001, 0.999).to(device, dtype)
+
+
+def assert_same_fit(ours, theirs) -> None:
+    assert (ours.n_iter, ours.converged) == (theirs.n_iter, theirs.converged)
+    for name in ("means", "variances", "weights", "a", "b"):
+        if getattr(theirs, name) is not None:
+            torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), **CLOSE)
+    assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, rel=1e-9)
+    assert ours.bic_gap == pytest.approx(theirs.bic_gap, rel=1e-6, abs=1e-6)
+    for monotone in ("off", "clip"):
+        torch.testing.assert_close(ours.posterior(monotone=monotone), theirs.posterior(monotone=monotone), **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("start", STARTS, ids=["quantile", "kmeans", "means", "assignment"])
+@pytest.mark.parametrize("count", [40, 1000, 9001])
+def test_gaussian(device, count, start, dtype):
+    values = losses(device, count, dtype)
+    init = values > 0.4 if isinstance(start, str) and start == "assignment" else start
+    for options in ({"max_iter": 10, "tol": 1e-2}, {"max_iter": 50, "tol": 1e-9, "reg_covar": 1e-6}):
+        ours, theirs = (fit_mixture(values, init=init, backend=name, **options) for name in ("cuda", "reference"))
+        assert_same_fit(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("count", "iterations"), [(200, 3), (1000, 20), (9001, 3)])
+def test_beta(device, count, iterations, dtype):
+    values = losses(device, count, dtype)
+    ours, theirs = (fit_mixture(values, "beta", max_iter=iterations, backend=name) for name in ("cuda", "reference"))
+    assert_same_fit(ours, theirs)
+
+
+def test_one_component_is_warned_of(device):
+    values = torch.randn(500, generator=torch.Generator().manual_seed(0), device="cpu").to(device)
+    with pytest.warns(MixtureWarning):
+        ours = fit_mixture(values, reg_covar=0.1, backend="cuda")
+    with pytest.warns(MixtureWarning):
+        assert_same_fit(ours, fit_mixture(values, reg_covar=0.1, backend="reference"))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([0.1, float("nan"), 0.3], "1 NaN or infinite, first at index 1"),
+        ([0.1, float("inf"), 0.3, float("inf")], "2 NaN or infinite, first at index 1"),
+        ([0.5, 0.5, 0.5], "all 3 equal 0.5"),
+        ([0.5], "got 1, expected at least 2"),
+    ],
+)
+def test_bad_values(device, values, said):
+    with pytest.raises(ValueError, match=said):
+        fit_mixture(torch.tensor(values), backend="cuda")
+
+
+def test_beta_refuses_values_outside_its_range(device):
+    with pytest.raises(ValueError, match="expected \\[0, 1\\] for a beta mixture"):
+        fit_mixture(torch.tensor([-0.5, 0.2, 0.7]), "beta", backend="cuda")
+
+
+def test_a_component_on_equal_values_needs_a_floor(device):
+    with pytest.raises(ValueError, match="reg_covar: a component has variance"):
+        fit_mixture(torch.tensor([0.0, 0.0, 1.0, 1.0]), reg_covar=0.0, backend="cuda")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "beta"])
+def test_order_of_threads_and_blocks_and_borders(emulated, kind, monkeypatch):
+    values = losses(torch.device("cpu"), 9001)
+    expected = fit_mixture(values, kind, backend="cuda")
+    posterior = expected.posterior()
+    for order in ORDERS[1:]:
+        monkeypatch.setenv("PCSR_EMULATION_ORDER", order)
+        with guarded_memory() as blocks:
+            again = fit_mixture(values, kind, backend="cuda")
+            guarded = again.posterior()
+        assert blocks
+        assert_same_bits(again.means, expected.means)
+        assert_same_bits(guarded, posterior)

@@ -1,0 +1,59 @@
+// The state of the emulated machine, shared by the scheduler and by what kernels call.
+#pragma once
+
+#include "emulation.h"
+#include "fibers.h"
+
+#include <deque>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace emulation {
+
+constexpr int LANES = 32;
+constexpr int MOST_THREADS = 1024;
+constexpr int KERNEL_ERROR = 719; // cudaErrorLaunchFailure
+constexpr int BAD_CONFIGURATION = 9;
+
+enum class State { ready, at_block_barrier, at_warp_operation, done };
+
+struct Thread {
+    std::unique_ptr<Fiber> fiber;
+    Index index{};
+    State state = State::ready;
+    std::deque<std::vector<Copy>> copies; // groups, the last one open
+};
+
+struct Warp {
+    unsigned arrived = 0;
+    unsigned mask = 0;
+    const char* operation = nullptr;
+    int parity = 0; // the slots of one operation are read while the next one is filled
+    Slot slots[2][LANES];
+    char handover[2]; // what sanitizers know a __syncwarp by
+};
+
+struct Machine {
+    std::vector<std::unique_ptr<Thread>> threads; // kept from launch to launch
+    std::vector<Warp> warps;
+    Index block{}, size{}, grid{};
+    int count = 0;
+    int running = 0;
+    int barriers = 0;
+    const std::function<void()>* body = nullptr;
+    std::vector<std::unique_ptr<SharedBlock>> shared;
+    std::mt19937 random;
+    std::string error;
+    int code = 0;
+    bool failed = false;
+    char begin, end, handover[2];
+};
+
+extern Machine machine;
+
+// Stop the running thread until its state is set to ready.
+void to_scheduler(State state);
+
+} // namespace emulation
