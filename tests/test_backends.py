@@ -53,14 +53,14 @@ def test_the_argument_wins_over_the_environment(ran, monkeypatch):
     assert ran == ["reference", "torch", "torch"]
 
 
-@pytest.mark.parametrize("name", ["cuda", "triton", "cpu"])
+@pytest.mark.parametrize("name", ["triton", "cuda", "cpu"])
 @pytest.mark.parametrize("by_environment", [True, False])
 def test_one_that_cannot_run_raises_with_every_reason(ran, monkeypatch, name, by_environment):
     if by_environment:
         monkeypatch.setenv("PCSR_FAST_BACKEND", name)
     with pytest.raises(BackendError) as caught:
         backends.select("op", None if by_environment else name, X)
-    expected = f"op: backend {name!r} cannot run these inputs (cuda: not on a GPU; triton: does not implement this op; "
+    expected = f"op: backend {name!r} cannot run these inputs (triton: does not implement this op; cuda: not on a GPU; "
     assert str(caught.value) == expected + "cpu: does not implement this op; torch: can run; reference: can run)"
     assert isinstance(caught.value, UserError)
 
