@@ -19,6 +19,8 @@ from benchmarks.tables import op_table
 from pcsr_fast.errors import ConfigError, UserError
 from pcsr_fast.files import write_json
 
+KEPT = {"full": RESULTS, "gpu": RESULTS / "gpu"}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -32,7 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--op", required=True, help=", ".join(OPS))
     run.add_argument("--size", default="full", help=f"{', '.join(SIZES)}; default full")
     run.add_argument("--repeats", type=int, default=7, help="rounds, default 7")
-    where = "JSON to write; default benchmarks/results/OP.json for full, none else"
+    run.add_argument("--device", default="cpu", help="cpu, or cuda with --size gpu; default cpu")
+    where = (
+        "JSON to write; default benchmarks/results/OP.json for full, benchmarks/results/gpu/OP.json for gpu, none else"
+    )
     run.add_argument("--output", type=Path, metavar="FILE", help=where)
     whole = commands.add_parser("end-to-end", help="train the demo with the reference and with our kernels")
     whole.add_argument("--short", action="store_true", help="two epochs, and nothing is kept")
@@ -49,9 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(op: str, size: str, repeats: int, output: Path | None) -> None:
-    result = run_op(op, size, repeats)
-    target = output or (RESULTS / f"{op}.json" if size == "full" else None)
+def _run(op: str, size: str, repeats: int, output: Path | None, device: str) -> None:
+    result = run_op(op, size, repeats, device)
+    target = output or (KEPT[size] / f"{op}.json" if size in KEPT else None)
     print(op_table(result))
     if target is not None:
         write_json(target, result)
@@ -77,7 +82,7 @@ def main(words: list[str]) -> int:
     try:
         given = _parser().parse_args(words)
         if given.command == "run":
-            _run(given.op, given.size, given.repeats, given.output)
+            _run(given.op, given.size, given.repeats, given.output, given.device)
         elif given.command == "end-to-end":
             _end_to_end(given.short, given.repeats)
         elif given.command == "epoch":

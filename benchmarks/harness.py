@@ -1,7 +1,8 @@
 """What is measured and how: every implementation of a case in one run, round robin, so that noise hits all alike.
 
 A case is one op on fixed shapes. Its workload makes the inputs, names the implementations and checks what they return
-before anything is timed. Times are medians over rounds; ratios and the share of the floor are of CPU time.
+before anything is timed. Times are medians over rounds; ratios and the share of the floor are of CPU time, on a device of
+the time that went by until it was done.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.clock import busy, settle
 from pcsr_fast import floors
 from pcsr_fast.errors import UserError
 
@@ -91,7 +93,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Samples:
-    """Wall and CPU seconds of one call, a number per round."""
+    """Wall and CPU (on a device: again wall) seconds of one call, a number per round."""
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -118,6 +120,7 @@ def prepare(case: Case, workload: Workload) -> tuple[dict[str, int], dict[str, s
         try:
             start = time.perf_counter()
             output = one.run()
+            settle()
             seconds = time.perf_counter() - start
         except Exception as error:  # a missing compiler, an argument this version lacks: listed, not fatal
             reasons[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
@@ -130,6 +133,7 @@ def prepare(case: Case, workload: Workload) -> tuple[dict[str, int], dict[str, s
         if seconds < SHORT:
             start = time.perf_counter()
             one.run()
+            settle()
             seconds = time.perf_counter() - start
         calls[name] = max(1, math.ceil(SHORT / max(seconds, 1e-6)))
     return calls, reasons
@@ -145,11 +149,13 @@ def measure(workload: Workload, calls: Mapping[str, int], repeats: int) -> dict[
             for name, count in calls.items():
                 one = workload.implementations[name]
                 assert one.run is not None
-                wall, cpu = time.perf_counter(), time.process_time()
+                settle()
+                wall, cpu = time.perf_counter(), busy()
                 for _ in range(count):
                     one.run()
+                settle()
                 share = one.scale / count
-                samples[name].cpu.append((time.process_time() - cpu) * share)
+                samples[name].cpu.append((busy() - cpu) * share)
                 samples[name].wall.append((time.perf_counter() - wall) * share)
     finally:
         gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib
 import os
 import sys
@@ -13,8 +14,9 @@ from typing import Any
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from benchmarks.clock import extra_on_device, on_device
 from benchmarks.comparison import commit
-from benchmarks.harness import Case, measure, prepare, rows
+from benchmarks.harness import Case, Workload, measure, prepare, rows
 from benchmarks.memory import extra_memory
 from benchmarks.ops import OPS, SIZES
 from pcsr_fast import floors, native
@@ -50,21 +52,30 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def best_peaks(tries: int = 5) -> tuple[float, float]:
+@functools.cache
+def best_peaks(dtype: torch.dtype, device: str, tries: int = 5) -> tuple[float, float]:
     """Largest of some measured peaks (flop/s, byte/s): a disturbed one would flatter every share of the floor."""
     found = []
     for _ in range(tries):
         floors.measured_peaks.cache_clear()
-        found.append(floors.measured_peaks(torch.float32, "cpu"))
+        found.append(floors.measured_peaks(dtype, device))
     return max(flops for flops, _ in found), max(moved for _, moved in found)
 
 
-def run_case(case: Case, module: str, size: str, repeats: int, peaks: tuple[float, float]) -> dict[str, Any]:
-    """Check, measure memory and time of one case, as kept in the JSON; `peaks` are those of `best_peaks`."""
+def _memory(module: str, size: str, case: Case, workload: Workload, names: list[str]) -> dict[str, dict[str, Any]]:
+    if not on_device():
+        return extra_memory(module, size, case.name, names)
+    runs = {name: workload.implementations[name].run for name in names}
+    return extra_on_device({name: run for name, run in runs.items() if run is not None})
+
+
+def run_case(case: Case, module: str, size: str, repeats: int) -> dict[str, Any]:
+    """Check, measure memory and time of one case, as kept in the JSON."""
+    peaks = best_peaks(case.dtype, str(torch.get_default_device()))
     workload = case.workload()
     calls, reasons = prepare(case, workload)
     whole = [name for name in calls if workload.implementations[name].scale == 1.0]
-    memory = extra_memory(module, size, case.name, whole)
+    memory = _memory(module, size, case, workload, whole)
     rounds = min(repeats, case.repeats or repeats)
     samples = measure(workload, calls, rounds)
     options: dict[str, Any] = {"backward": case.backward, "batch_size": case.batch_size}
@@ -96,11 +107,12 @@ def load(op: str) -> ModuleType:
     return importlib.import_module(f"benchmarks.ops.{op}")
 
 
-def run_op(op: str, size: str, repeats: int) -> dict[str, Any]:
-    """Measure all cases of an op on one thread.
+def run_op(op: str, size: str, repeats: int, device: str = "cpu") -> dict[str, Any]:
+    """Measure all cases of an op on one thread, tensors being on `device`.
 
     Raises:
-        ConfigError: an unknown op or size, too few repeats, or PCSR_FAST_DISABLE set. UserError: a wrong result.
+        ConfigError: an unknown op or size, too few repeats, no such device, or PCSR_FAST_DISABLE set. UserError: a wrong
+            result.
     """
     module = load(op)
     if size not in SIZES:
@@ -109,21 +121,24 @@ def run_op(op: str, size: str, repeats: int) -> dict[str, Any]:
         raise ConfigError(f"--repeats: got {repeats}, expected at least 1")
     if os.environ.get("PCSR_FAST_DISABLE", "") not in ("", "0"):
         raise ConfigError("PCSR_FAST_DISABLE: is set, so every backend would be the reference; expected it unset")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"--device: got {device!r}, but torch finds no GPU; expected cpu")
     torch.set_num_threads(THREADS)
     start = circumstances()
     cases = []
     # numpy and scikit-learn bring thread pools of their own.
-    with threadpool_limits(THREADS):
-        peaks = best_peaks()
+    with threadpool_limits(THREADS), torch.device(device):
+        peaks = best_peaks(torch.float32, device)
         for case in module.cases(size):
             print(f"{op}: {case.name}", file=sys.stderr, flush=True)
-            cases.append(run_case(case, module.__name__, size, repeats, peaks))
+            cases.append(run_case(case, module.__name__, size, repeats))
     return {
         "kind": "benchmark",
         "op": op,
         "title": module.TITLE,
         "axis": module.AXIS,
         "size": size,
+        "device": device,
         "repeats": repeats,
         **start,
         "load_after": list(os.getloadavg()),

@@ -14,6 +14,7 @@ from benchmarks.harness import Implementation
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSS_TOLERANCE = 1e-5
 ROW_TOLERANCE = 1e-3
+HALF_TOLERANCE = 2e-2  # of inputs in half precision, whose rounded scores tie often
 
 
 def step(loss: Loss, x: Tensor, y: Tensor, backward: bool) -> tuple[Tensor, ...]:
@@ -49,11 +50,14 @@ def losses(named: dict[str, Loss], x: Tensor, y: Tensor, backward: bool) -> dict
 
 def compare(expected: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> str | None:
     """None if the losses agree and so do the gradients but for few rows: near-ties and kinks may fall either way."""
-    if not torch.allclose(got[0], expected[0], rtol=LOSS_TOLERANCE, atol=1e-8):
+    half = len(expected) > 1 and expected[1].dtype != torch.float32
+    tolerance = HALF_TOLERANCE if half or got[0].dtype != torch.float32 else LOSS_TOLERANCE
+    if not torch.allclose(got[0].float(), expected[0].float(), rtol=tolerance, atol=1e-8):
         return f"loss {float(got[0])!r}, expected {float(expected[0])!r}"
     for side, mine, true in zip("xy"[: len(expected) - 1], got[1:], expected[1:], strict=True):
-        allowed = max(8, len(true) // 500)
-        wrong = int(((mine - true).norm(dim=1) > ROW_TOLERANCE * true.norm(dim=1).max()).sum())
+        allowed = len(true) // 4 if half else max(8, len(true) // 500)
+        row_tolerance = HALF_TOLERANCE if half else ROW_TOLERANCE
+        wrong = int(((mine.float() - true.float()).norm(dim=1) > row_tolerance * true.float().norm(dim=1).max()).sum())
         if wrong > allowed or not bool(mine.isfinite().all()):
             return f"gradient in {side}: {wrong} of {len(true)} rows differ, expected at most {allowed}"
     return None

@@ -55,9 +55,19 @@ def left_out(case: Row) -> str:
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
 
 
+def _on_device(result: Row) -> bool:
+    return str(result.get("device", "cpu")) != "cpu"
+
+
+def _clock(result: Row) -> str:
+    return "time" if _on_device(result) else "CPU time"
+
+
 def machine_text(result: Row) -> str:
-    """Processor, instruction set, threads and torch."""
+    """GPU, or processor, instruction set and threads; torch."""
     machine = result["machine"]
+    if _on_device(result):
+        return f"{machine['gpu']}, torch {machine['torch']}"
     kernels = machine["isa"] or "none"
     return f"{machine['cpu']}, native kernels {kernels}, {result['threads']} thread, torch {machine['torch']}"
 
@@ -94,13 +104,13 @@ def growth_table(result: Row) -> str:
                 lines.append([series, name, _exponent(points), _exponent(memory[name])])
     if not lines:
         return ""
-    heads = [f"growth with the {result['axis']}", "implementation", "exponent of CPU time", "of extra memory"]
+    heads = [f"growth with the {result['axis']}", "implementation", f"exponent of {_clock(result)}", "of extra memory"]
     return f"\n{table([heads, *lines], 2)}"
 
 
 def op_table(result: Row) -> str:
-    """All cases of an op: times are medians; ratios and the share of the floor are of CPU time."""
-    lines = [["implementation", "CPU time", "wall time", "extra memory", "share of floor", "faster than"]]
+    """All cases of an op: times are medians; ratios and the share of the floor are of CPU time, on a GPU of elapsed."""
+    lines = [["implementation", _clock(result), "wall time", "extra memory", "share of floor", "faster than"]]
     parts = [f"{where(result)}.\n"]
     for case in result["cases"]:
         body = [

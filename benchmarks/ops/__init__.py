@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 OPS = ("triplet", "contrastive", "pair_losses", "mixture", "ranks", "hardest", "heads", "step")
-SIZES = ("tiny", "small", "full")
+SIZES = ("tiny", "small", "full", "gpu")

@@ -22,8 +22,9 @@ BATCHES = {
     "tiny": ((64, 32),),
     "small": ((256, 1024), (1024, 1024)),
     "full": tuple((count, 1024) for count in (256, 512, 1024, 2048, 4096)),
+    "gpu": tuple((count, 768) for count in (2048, 8192, 32_768)),
 }
-HEADLINE = {"tiny": 64, "small": 1024, "full": 2048}
+HEADLINE = {"tiny": 64, "small": 1024, "full": 2048, "gpu": 32_768}
 
 
 def infonce(x: Tensor, y: Tensor) -> Tensor:
@@ -44,9 +45,9 @@ def ccl_log(x: Tensor, y: Tensor) -> Tensor:
 EAGER: dict[str, Loss] = {"infonce": infonce, "ccl_log": ccl_log}
 
 
-def build(count: int, width: int, kind: str) -> Workload:
+def build(count: int, width: int, kind: str, dtype: torch.dtype) -> Workload:
     """Pairs (count, width) and every implementation, checked against the reference."""
-    x, y, _ = planted(count, count, width)
+    x, y, _ = planted(count, count, width, dtype=dtype)
     x.requires_grad_()
     y.requires_grad_()
     named = {"eager": EAGER[kind], "torch.compile": compiled(EAGER[kind])}
@@ -59,7 +60,8 @@ def build(count: int, width: int, kind: str) -> Workload:
 
 
 def cases(size: str) -> list[Case]:
-    """InfoNCE over B; one complementary loss."""
+    """InfoNCE over B; one complementary loss; for a GPU in bfloat16."""
+    dtype = torch.bfloat16 if size == "gpu" else torch.float32
     wanted = [("infonce", *shape) for shape in BATCHES[size]]
     wanted += [("ccl_log", *shape) for shape in BATCHES[size] if shape[0] == HEADLINE[size]]
     return [
@@ -67,7 +69,8 @@ def cases(size: str) -> list[Case]:
             name=f"{kind}, forward + backward, B={count}, D={width}",
             op="contrastive_loss",
             shapes=((count, width), (count, width)),
-            build=partial(build, count, width, kind),
+            build=partial(build, count, width, kind, dtype),
+            dtype=dtype,
             usual="eager",
             size=count,
             series=f"{kind}, forward + backward",

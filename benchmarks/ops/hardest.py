@@ -19,6 +19,7 @@ SETS = {
     "tiny": ((60, 300, 32),),
     "small": ((4000, 20_000, 1024),),
     "full": ((4000, 20_000, 1024), (29_000, 145_000, 1024)),
+    "gpu": ((4000, 20_000, 1024), (29_000, 145_000, 1024)),
 }
 PRODUCT = "torch.mm (scaled)"
 TILE = 4096
@@ -44,7 +45,8 @@ def build(images: int, texts: int, width: int) -> Workload:
             "columns": (y, x, *ids[::-1], got.column_values, got.column_indices),
         }
         for side, (anchors, others, mine, theirs, values, indices) in sides.items():
-            pick = torch.randperm(len(anchors), generator=torch.Generator().manual_seed(1))[:SAMPLED]
+            draw = torch.Generator("cpu").manual_seed(1)
+            pick = torch.randperm(len(anchors), generator=draw, device="cpu")[:SAMPLED].to(anchors.device)
             S = anchors[pick].double() @ others.double().T
             S[mine[pick, None] == theirs] = -torch.inf
             best, chosen = S.max(1).values, S.gather(1, indices[pick, None])[:, 0]

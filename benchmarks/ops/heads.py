@@ -25,11 +25,11 @@ TITLE = "Similarity heads (K4)"
 AXIS = "batch size B"
 OP = "cross_attention_similarity"
 SCREENS: dict[str, dict[str, Any]] = {"exact": {"screen": "exact"}, "bf16 screen": {"screen": "bf16"}}
-BATCHES = {"tiny": (4,), "small": (8, 16, 32), "full": (16, 32, 64, 128, 256)}
+BATCHES = {"tiny": (4,), "small": (8, 16, 32), "full": (16, 32, 64, 128, 256), "gpu": (32, 64, 128, 256)}
 LARGE = 128
 HALF = 2e-2  # largest difference of losses and scores under bfloat16
 EXACT = 1e-5
-EVALUATED = {"tiny": (4, 20), "small": (20, 100), "full": (40, 200)}
+EVALUATED = {"tiny": (4, 20), "small": (20, 100), "full": (40, 200), "gpu": (200, 1000)}
 WHOLE = (1000, 5000)
 REGIONS, LONGEST = 36, 20
 
@@ -61,16 +61,17 @@ class Inputs(NamedTuple):
 
 def word_counts(captions: int) -> Tensor:
     """(C,) from 10 to 20, the same for every caller."""
-    counts = torch.randint(10, LONGEST + 1, (captions,), generator=torch.Generator().manual_seed(0))
+    draw = torch.Generator("cpu").manual_seed(0)
+    counts = torch.randint(10, LONGEST + 1, (captions,), generator=draw, device="cpu")
     counts[0] = LONGEST
-    return counts
+    return counts.to(torch.get_default_device())
 
 
 def inputs(kind: str, images: int, captions: int, size: Sizes, backward: bool) -> Inputs:
     """Unit vectors; caption i holds picture i's regions in part, so that pairs are told apart."""
-    draw = torch.Generator().manual_seed(1)
-    regions = normalize(torch.randn(images, REGIONS, size.width, generator=draw), dim=2)
-    words = torch.randn(captions, LONGEST, size.width, generator=draw) / size.width**0.5
+    draw, where = torch.Generator("cpu").manual_seed(1), torch.get_default_device()
+    regions = normalize(torch.randn(images, REGIONS, size.width, generator=draw, device="cpu"), dim=2).to(where)
+    words = torch.randn(captions, LONGEST, size.width, generator=draw, device="cpu").to(where) / size.width**0.5
     own = torch.arange(captions) * images // captions
     texts = TextFeatures(normalize(words + 0.3 * regions[own, :LONGEST], dim=2), word_counts(captions))
     with torch.random.fork_rng():
@@ -93,7 +94,7 @@ def hardest(given: Inputs, *, backend: str, screen: str = "exact") -> tuple[Tens
 def _dense(given: Inputs, precision: str = "exact") -> tuple[Tensor, ...]:
     """The batched form with all pairs' gradients, by autocast where `precision` is bf16."""
     torch.manual_seed(3)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16, enabled=precision == "bf16"):
         S = _scores(given, backend="torch", precision=precision)
         loss = triplet_loss_from_scores(S, margin=0.2)
     return loss.detach(), *torch.autograd.grad(loss, given.leaves())

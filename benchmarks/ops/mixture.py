@@ -17,6 +17,7 @@ TITLE = "Two-component mixture (K3)"
 AXIS = "values N"
 SETTINGS: dict[str, Any] = {"max_iter": 10, "tol": 1e-2, "reg_covar": 5e-4}
 COUNTS = {"tiny": (2000,), "small": (29_000, 145_000), "full": (29_000, 145_000, 1_000_000, 100_000_000)}
+COUNTS["gpu"] = COUNTS["full"]
 LARGE = 10_000_000
 COMPARED = 1_000_000
 
@@ -25,7 +26,7 @@ def sklearn(values: Tensor) -> Tensor:
     """scikit-learn's fit and posterior of the low component."""
     from sklearn.mixture import GaussianMixture
 
-    column = values.numpy().reshape(-1, 1)
+    column = values.cpu().numpy().reshape(-1, 1)
     model = GaussianMixture(n_components=2, random_state=0, **SETTINGS).fit(column)
     return torch.from_numpy(model.predict_proba(column)[:, model.means_[:, 0].argmin()])
 

@@ -16,7 +16,12 @@ from pcsr_fast.ops import pair_losses
 TITLE = "Losses of a whole set (K2)"
 AXIS = "pairs N"
 MARGIN = 0.2
-SETS = {"tiny": ((96, 32),), "small": ((1024, 1024), (2048, 1024)), "full": ((2048, 1024), (4096, 1024), (8192, 1024))}
+SETS = {
+    "tiny": ((96, 32),),
+    "small": ((1024, 1024), (2048, 1024)),
+    "full": ((2048, 1024), (4096, 1024), (8192, 1024)),
+    "gpu": ((29_000, 1024), (145_000, 1024)),
+}
 
 
 def eager(x: Tensor, y: Tensor, block: int = 1024) -> Tensor:

@@ -20,6 +20,7 @@ SETS = {
     "tiny": ((40, 200, 32),),
     "small": ((200, 1000, 1024), (1000, 5000, 1024)),
     "full": ((200, 1000, 1024), (1000, 5000, 1024), (5000, 25_000, 1024)),
+    "gpu": ((1000, 5000, 1024), (5000, 25_000, 1024), (29_000, 145_000, 1024)),
 }
 NEAR = 2e-6  # scores closer than this may be rounded either way in float32
 Ranks = tuple[Tensor, Tensor]
@@ -27,7 +28,7 @@ Ranks = tuple[Tensor, Tensor]
 
 def numpy_argsort(x: Tensor, y: Tensor, image_of_text: Tensor) -> Ranks:
     """The usual path: the score matrix, then a full sort of every row and column."""
-    S, owner = x.numpy() @ y.numpy().T, image_of_text.numpy()
+    S, owner = x.cpu().numpy() @ y.cpu().numpy().T, image_of_text.cpu().numpy()
     i2t, t2i = np.empty(S.shape[0], np.int64), np.empty(S.shape[1], np.int64)
     for image in range(S.shape[0]):
         order = np.argsort(S[image])[::-1]
@@ -35,7 +36,7 @@ def numpy_argsort(x: Tensor, y: Tensor, image_of_text: Tensor) -> Ranks:
     for text in range(S.shape[1]):
         order = np.argsort(S[:, text])[::-1]
         t2i[text] = np.flatnonzero(order == owner[text])[0]
-    return torch.from_numpy(i2t), torch.from_numpy(t2i)
+    return torch.from_numpy(i2t).to(x.device), torch.from_numpy(t2i).to(x.device)
 
 
 def torch_argsort(x: Tensor, y: Tensor, image_of_text: Tensor) -> Ranks:

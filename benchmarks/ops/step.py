@@ -37,14 +37,15 @@ class Batch(NamedTuple):
 
 def batch(count: int, size: Sizes, training: bool) -> Batch:
     """Random features and words; the published sizes but for tests."""
-    draw = torch.Generator().manual_seed(1)
+    draw, where = torch.Generator("cpu").manual_seed(1), torch.get_default_device()
     features = FEATURES if size.width > 100 else size.width
     config = ModelConfig(head="sgr", embed_dim=size.width, sim_dim=size.similarity, sgr_steps=size.steps)
     options: dict[str, Any] = {"feature_dim": features, "regions": REGIONS, "vocabulary_size": VOCABULARY}
     model = seeded_model(2, config=config, kind="sgr", **options).train(training)
     lengths = word_counts(count)
-    words = torch.randint(1, VOCABULARY, (count, int(lengths.max())), generator=draw)
-    return Batch(torch.randn(count, REGIONS, features, generator=draw), words, lengths, model)
+    words = torch.randint(1, VOCABULARY, (count, int(lengths.max())), generator=draw, device="cpu").to(where)
+    regions = torch.randn(count, REGIONS, features, generator=draw, device="cpu").to(where)
+    return Batch(regions, words, lengths, model)
 
 
 def torch_gru(gru: nn.GRU, packed: PackedSequence) -> Tensor:
@@ -61,7 +62,7 @@ def _encoded(given: Batch, backend: str) -> tuple[Tensor, encoders.TextFeatures]
 def step(given: Batch, *, backend: str, half: bool = False) -> tuple[Tensor, ...]:
     """Loss and gradients of all weights, dropout drawn anew from one seed."""
     torch.manual_seed(3)
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16, enabled=half):
         images, texts = _encoded(given, backend)
         loss = given.model.hardest_triplet(images, texts, margin=0.2, backend=backend)
     return loss.detach(), *torch.autograd.grad(loss, list(given.model.parameters()))
@@ -69,7 +70,7 @@ def step(given: Batch, *, backend: str, half: bool = False) -> tuple[Tensor, ...
 
 def losses(given: Batch, *, backend: str, half: bool = False) -> tuple[Tensor, ...]:
     """Per-sample losses (B,): mean hinges over the batch, in evaluation mode."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.no_grad(), torch.autocast(torch.get_default_device().type, torch.bfloat16, enabled=half):
         images, texts = _encoded(given, backend)
         with mock.patch.dict("os.environ", {"PCSR_FAST_BACKEND": backend}):
             S = given.model.similarity(images, texts)

@@ -21,9 +21,10 @@ BATCHES = {
     "tiny": ((64, 32),),
     "small": ((256, 1024), (512, 1024), (1024, 1024)),
     "full": tuple((count, 1024) for count in (256, 512, 1024, 2048, 4096, 8192)),
+    "gpu": tuple((count, 768) for count in (2048, 8192, 16_384, 65_536)),
 }
-HEADLINE = {"tiny": 64, "small": 1024, "full": 2048}
-MEAN = {"tiny": (64, 32), "small": (512, 1024), "full": (2048, 1024)}
+HEADLINE = {"tiny": 64, "small": 1024, "full": 2048, "gpu": 65_536}
+MEAN = {"tiny": (64, 32), "small": (512, 1024), "full": (2048, 1024), "gpu": (8192, 768)}
 
 
 def plain_scores(x: Tensor, y: Tensor) -> Tensor:
@@ -87,9 +88,9 @@ def lean(x: Tensor, y: Tensor) -> Tensor:
     return (row + (MARGIN + (x.index_select(0, image) * y).sum(1) - own).relu()).mean()
 
 
-def build(count: int, width: int, backward: bool, negatives: str, truth: str) -> Workload:
+def build(count: int, width: int, backward: bool, negatives: str, truth: str, dtype: torch.dtype) -> Workload:
     """Pairs (count, width) and every implementation; checked against the backend `truth`."""
-    x, y, _ = planted(count, count, width)
+    x, y, _ = planted(count, count, width, dtype=dtype)
     x.requires_grad_(backward)
     y.requires_grad_(backward)
     plain: Loss = eager if negatives == "hardest" else partial(hinge_first, negatives=negatives)
@@ -108,16 +109,25 @@ def build(count: int, width: int, backward: bool, negatives: str, truth: str) ->
     return Workload(losses(named, x, y, backward) | ours, checker(partial(run, backend=truth)))
 
 
-def _case(count: int, width: int, *, backward: bool = True, negatives: str = "hardest", **more: Any) -> Case:
+def _case(
+    count: int,
+    width: int,
+    *,
+    backward: bool = True,
+    negatives: str = "hardest",
+    dtype: torch.dtype = torch.float32,
+    **more: Any,
+) -> Case:
     direction = "forward + backward" if backward else "forward"
     return Case(
         name=f"{negatives}, {direction}, B={count}, D={width}",
         op="triplet_loss",
         shapes=((count, width), (count, width)),
-        build=partial(build, count, width, backward, negatives, more.pop("truth", "reference")),
+        build=partial(build, count, width, backward, negatives, more.pop("truth", "reference"), dtype),
         usual="eager",
         size=count,
         series=f"{negatives}, {direction}",
+        dtype=dtype,
         backward=backward,
         **more,
     )
@@ -135,11 +145,13 @@ def _large() -> list[Case]:
 
 
 def cases(size: str) -> list[Case]:
-    """Both directions over B, mean negatives; in full also two large batches."""
+    """Both directions over B, mean negatives; in full also two large batches; for a GPU in bfloat16."""
+    more: dict[str, Any] = {"dtype": torch.bfloat16, "truth": "torch"} if size == "gpu" else {}
     found = [
-        _case(count, width, backward=backward, headline=backward and count == HEADLINE[size])
+        _case(count, width, backward=backward, headline=backward and count == HEADLINE[size], **more)
         for backward in (False, True)
         for count, width in BATCHES[size]
     ]
-    found.append(_case(*MEAN[size], negatives="mean", headline=True))
+    mean = {"dtype": more.get("dtype", torch.float32)}
+    found.append(_case(*MEAN[size], negatives="mean", headline=True, **mean))
     return found + (_large() if size == "full" else [])

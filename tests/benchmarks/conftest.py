@@ -15,5 +15,5 @@ def result() -> dict[str, Any]:
     """What `run_op` returns for the tiny op, with peaks of a made-up machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record, "load", lambda op: tiny)
-        patch.setattr(record, "best_peaks", lambda: (1e11, 1e10))
+        patch.setattr(record, "best_peaks", lambda dtype, device: (1e11, 1e10))
         return record.run_op("triplet", "tiny", 3)

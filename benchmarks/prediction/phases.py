@@ -1,0 +1,156 @@
+"""What kernels do on an H100, counted from plans, shapes and the resources that the compiler reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.prediction.device import H100
+from benchmarks.prediction.phase import Phase, Resources
+from pcsr_fast.floors import Estimate
+from pcsr_fast.kernels.triton.launch import Plan
+
+ARCHITECTURE, TARGET = 90, "sm_90"
+# A product of the vendor's library: what its kernels are known to take on this architecture.
+LIBRARY = Resources(warps=12, registers=168, shared=200 * 1024)
+LIBRARY_TILE = (128, 256)
+SORT_LAUNCHES = 12  # of a radix sort of 64-bit keys with indices, each pass reading and writing both
+SORT_BYTES = 8 * 2 * 16
+SEARCH_INSTRUCTIONS = 14  # a score: bounds, group, order of floats, two arg-maxima
+SUM_INSTRUCTIONS = 10
+DOUBLE_OPERATIONS = 120  # a value: an exponential, two quotients, six sums
+REGION_TILE = 64
+HALF, FULL = 2, 4
+
+Rows = list[dict[str, Any]]
+
+
+class Prediction(NamedTuple):
+    """An op at one size by one backend. target: seconds that the project set itself, on paper."""
+
+    op: str
+    size: str
+    backend: str
+    floor: Estimate
+    phases: list[Phase]
+    target: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Predicted."""
+        return sum(phase.seconds(H100) for phase in self.phases)
+
+
+def read_rows(path: Path) -> Rows:
+    """A committed table of compiled kernels."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def resources(rows: Rows, kernel: str, dtype: str | None = None, **constants: Any) -> Resources:
+    """Of the first row of a kernel with these constants, and a tensor of this dtype.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for row in rows:
+        same = row["kernel"] == kernel and row["target"] == TARGET and (dtype is None or dtype in row["dtypes"])
+        if same and constants.items() <= row["constants"].items():
+            return Resources(row["warps"], row["registers"], row["shared"])
+    raise KeyError(f"no {kernel} for {TARGET} with {constants} of {dtype} in the table of compiled kernels")
+
+
+def _tiles(rows: int, columns: int, tile: tuple[int, int]) -> int:
+    return -(-rows // tile[0]) * -(-columns // tile[1])
+
+
+def search_phase(found: Resources, unit: str, tile: tuple[int, int], rows: int, columns: int, width: int) -> Phase:
+    """One pass over S = X Y^T in tiles, half-precision inputs; each tile reads its rows of both sides from the cache."""
+    tiles = _tiles(rows, columns, tile)
+    return Phase(
+        "hardest negatives, fused",
+        found,
+        tiles,
+        products={unit: 2.0 * rows * columns * width},
+        others={"instruction": float(SEARCH_INSTRUCTIONS * rows * columns)},
+        cached=float(tiles * sum(tile) * width * HALF),
+        moved=float((rows + columns) * width * HALF),
+    )
+
+
+def scatter_phases(found: Resources, count: int, width: int, block: int) -> Iterator[Phase]:
+    """Sorting anchors by their negatives, then four rows read and one written for each row of each side."""
+    yield Phase(
+        "stable sorts of the chosen",
+        Resources(8, 64, 16384),
+        -(-count // 2048),
+        moved=2.0 * count * SORT_BYTES,
+        launches=2 * SORT_LAUNCHES,
+    )
+    yield Phase(
+        "gather and segmented scatter",
+        found,
+        2 * count * -(-width // block),
+        moved=2.0 * count * width * HALF * 4,
+        launches=2,
+        in_flight=3 * HALF * block // (found.warps * 32),
+    )
+
+
+def library_product(name: str, rows: int, columns: int, width: int, times: int, written: int, chunk: int) -> Phase:
+    """Products of the vendor's library, a chunk of rows at a time; `written` bytes an entry of the result."""
+    tiles = _tiles(rows, columns, LIBRARY_TILE)
+    return Phase(
+        name,
+        LIBRARY,
+        times * tiles,
+        products={"wgmma half": 2.0 * times * rows * columns * width},
+        cached=float(times * tiles * sum(LIBRARY_TILE) * width * HALF),
+        moved=float(times * (rows * columns * written + (rows + columns) * width * HALF)),
+        launches=times * -(-rows // chunk),
+    )
+
+
+def reading_phase(name: str, found: Resources, plan: Plan, rows: int, columns: int, times: int, moved: float) -> Phase:
+    """Passes over scores that lie in memory; `moved` bytes a score and pass."""
+    scores = float(rows) * columns * times
+    return Phase(
+        name,
+        found,
+        times * _tiles(rows, columns, (plan.block_m, plan.block_n)),
+        others={"instruction": SUM_INSTRUCTIONS * scores, "special": scores},
+        moved=moved * scores,
+        launches=times * -(-rows // plan.chunk),
+        in_flight=FULL * plan.block_m * plan.block_n // (found.warps * 32),
+    )
+
+
+def mixture_phases(sums: Resources, step: Resources, parts: int, count: int, block: int, passes: int) -> Iterator[Phase]:
+    """EM: every pass reads all values; responsibilities and moments of each in float64, then one step by one block."""
+    work = float(count) * passes
+    yield Phase(
+        "sums under the responsibilities",
+        sums,
+        parts * passes,
+        others={"float64": DOUBLE_OPERATIONS * work, "special": 2 * work},
+        moved=FULL * work,
+        launches=passes,
+        in_flight=FULL * block // (sums.warps * 32),
+    )
+    yield Phase("step of EM", step, passes, moved=float(passes * parts * 7 * 8), launches=passes)
+
+
+def attention_phase(
+    name: str, found: Resources, pairs: int, rows_a_pair: int, rows: int, multiplied: Callable[[int], float], cached: float
+) -> Phase:
+    """A kernel over tiles of `rows` rows of (image, caption, word); `multiplied` says the operations of one tile."""
+    tiles = -(-pairs * rows_a_pair // rows)
+    return Phase(
+        name,
+        found,
+        tiles,
+        products={"wgmma half": tiles * multiplied(rows)},
+        others={"instruction": 30.0 * tiles * rows * REGION_TILE, "special": 1.0 * tiles * rows * REGION_TILE},
+        cached=tiles * cached,
+    )
