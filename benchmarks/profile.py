@@ -33,7 +33,7 @@ RUNS = {
     "step, fp32": ("cpu fp32", True),
     "step, bf16": ("cpu bf16", True),
 }
-_ROW = re.compile(r"^\s*([\d.]+)%\s*\|\s*(\S+)\s*\|\s*\[.\]\s*(.+?)\s*$")
+_ROW = re.compile(r"^\s*([\d.]+)%\s*\|\s*(.+?)\s*\|\s*\[.\]\s*(.+?)\s*$")
 
 
 def implementation(name: str, count: int, size: str) -> Implementation:
@@ -45,7 +45,9 @@ def implementation(name: str, count: int, size: str) -> Implementation:
 
 
 def short(library: str, symbol: str) -> str:
-    """A function without its arguments, namespaces and instruction set; of a library its name."""
+    """A function without its arguments, namespaces and instruction set; of a library its name, of code made at run time its maker's."""
+    if "JIT" in library:
+        return "compiled by oneDNN"
     if "_native" not in library:
         return re.sub(r"(\.cpython.*)?\.so.*$", "", library).strip("[]")
     bare = re.sub(r"\(.*$|<.*$", "", symbol.replace("(anonymous namespace)", "")).split("::")[-1]
