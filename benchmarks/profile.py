@@ -45,7 +45,7 @@ def implementation(name: str, count: int, size: str) -> Implementation:
 
 
 def short(library: str, symbol: str) -> str:
-    """A function without its arguments, namespaces and instruction set; of a library its name, of code made at run time its maker's."""
+    """A function of our core without its surroundings; of a library, or of code made at run time, whose it is."""
     if "JIT" in library:
         return "compiled by oneDNN"
     if "_native" not in library:
