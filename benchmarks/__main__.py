@@ -13,6 +13,8 @@ from benchmarks.end_to_end import run as run_end_to_end
 from benchmarks.epoch import IMAGES, epoch_table
 from benchmarks.epoch import run as run_epoch
 from benchmarks.ops import OPS, SIZES
+from benchmarks.profile import profile_table
+from benchmarks.profile import run as run_profile
 from benchmarks.readme import update
 from benchmarks.record import run_op
 from benchmarks.tables import op_table
@@ -46,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         "epoch", help="one SGR epoch on a planted set, by the published loop and by our kernels"
     )
     epoch.add_argument("--images", type=int, default=IMAGES, help=f"pictures, default {IMAGES}; fewer are not kept")
+    commands.add_parser("profile", help="sample where the time of an SGR step goes, by Linux' perf")
     report = commands.add_parser("report", help="put tables and plots of the kept results into the READMEs")
     report.add_argument("--check", action="store_true", help="only say whether they are up to date")
     comparison = commands.add_parser("comparison", help="keep a finished `pcsr-fast compare`")
@@ -77,6 +80,12 @@ def _epoch(images: int) -> None:
         write_json(RESULTS / "epoch.json", result)
 
 
+def _profile() -> None:
+    result = run_profile()
+    print(profile_table(result))
+    write_json(RESULTS / "profile.json", result)
+
+
 def main(words: list[str]) -> int:
     """Run a command; returns the exit code."""
     try:
@@ -87,6 +96,8 @@ def main(words: list[str]) -> int:
             _end_to_end(given.short, given.repeats)
         elif given.command == "epoch":
             _epoch(given.images)
+        elif given.command == "profile":
+            _profile()
         elif given.command == "comparison":
             print(collect(given.folder, given.name))
         elif update(check=given.check) and given.check:

@@ -15,6 +15,7 @@ from benchmarks.comparison import ROOT
 from benchmarks.end_to_end import end_to_end_table
 from benchmarks.epoch import epoch_table
 from benchmarks.ops import OPS
+from benchmarks.profile import profile_table
 from benchmarks.tables import op_table, summary_table
 from pcsr_fast.errors import DataError
 from pcsr_fast.files import write_text
@@ -23,7 +24,7 @@ from pcsr_fast.report import comparison_markdown
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DOCUMENTS = ("README.md", "benchmarks/README.md")
 RESULTS = "benchmarks/results"
-TABLES = {"end_to_end": end_to_end_table, "epoch": epoch_table, "benchmark": op_table}
+TABLES = {"end_to_end": end_to_end_table, "epoch": epoch_table, "profile": profile_table, "benchmark": op_table}
 SHOWN = "triplet"  # the one plot in the front README
 
 
