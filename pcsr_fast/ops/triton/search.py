@@ -1,4 +1,4 @@
-"""Hardest negatives and the gradient through them by Triton (KERNELS 1, K1)."""
+"""Hardest negatives with the gradient through them, and retrieval ranks by Triton (KERNELS 1, K1 and K5)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from pcsr_fast.ops.triton.arguments import on_device, rows_in_memory, sides
 from pcsr_fast.reference.hardest import HardestNegatives
 from pcsr_fast.reference.negatives import Groups
+from pcsr_fast.reference.ranks import RetrievalRanks
 
 
 def search(
@@ -34,6 +35,18 @@ def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> H
     if precision == "bf16":
         x, y = x.to(torch.bfloat16), y.to(torch.bfloat16)
     return search(x, y, groups, exact=precision != "auto")
+
+
+@on_device
+def retrieval_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, precision: str) -> RetrievalRanks:
+    """As the reference, in O(N + M) memory beside a chunk of scores where the plan reads them."""
+    from pcsr_fast.kernels.triton.launch_table import plan_for
+    from pcsr_fast.kernels.triton.ranks import retrieval_ranks
+
+    if precision == "bf16":
+        x, y = x.to(torch.bfloat16), y.to(torch.bfloat16)
+    plan = plan_for("search", x.dtype, x.device, exact=precision != "auto")
+    return RetrievalRanks(*retrieval_ranks(sides(x, y, None), image_of_text.contiguous(), ties, plan))
 
 
 @on_device
