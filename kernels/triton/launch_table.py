@@ -61,3 +61,8 @@ def plan_for(work: str, dtype: torch.dtype, device: torch.device, exact: bool = 
     if name == "float32" and not exact and torch.get_float32_matmul_precision() != "highest":
         name = "tf32x3"
     return TABLE[architecture_of(device), work][name]
+
+
+def reading_plan() -> Plan:
+    """The plan for scores that are there."""
+    return INTERPRETED._replace(schedule="chunked") if interpreting() else READING

@@ -141,9 +141,7 @@ def _maximise(state, sums, total, reg_covar, K: tl.constexpr, KIND: tl.constexpr
 
 
 @triton.jit
-def step_kernel(
-    partials, state, settings, parts, BLOCK: tl.constexpr, KIND: tl.constexpr, STAGE: tl.constexpr
-):
+def step_kernel(partials, state, settings, parts, BLOCK: tl.constexpr, KIND: tl.constexpr, STAGE: tl.constexpr):
     """What follows one pass: the start, an iteration with the stop rule, or the likelihood of a component alone.
 
     settings: tol, reg_covar.
@@ -230,7 +228,8 @@ class Passes:
         self.parts = triton.cdiv(values.shape[0], self.part_values)
         options = {"dtype": torch.float64, "device": values.device}
         self.partials = torch.empty(SUMS, self.parts, **options)
-        self.settings = torch.tensor([tol, reg_covar], **options)
+        self.settings = torch.full((2,), tol, **options)
+        self.settings[1] = reg_covar
 
     def step(self, state: Tensor, stage: int, assigned: Tensor | None = None) -> None:
         """Queue one pass and the step of `state` (17,) that follows; assigned (N,) uint8."""
@@ -251,11 +250,12 @@ class Passes:
         step_kernel[(1,)](self.partials, state, self.settings, self.parts, BLOCK=1024, **constants, num_warps=4)
 
 
-def posterior(values: Tensor, kind: str, state: Tensor, ends: Tensor) -> Tensor:
-    """Probability float64 (N,) of the first component of a state, for values (N,) held between ends (2,) float64."""
+def posterior(values: Tensor, kind: str, state: Tensor, ends: tuple[float, float]) -> Tensor:
+    """Probability float64 (N,) of the first component of a state, for values (N,) held between both ends."""
     out = torch.empty(values.shape, dtype=torch.float64, device=values.device)
-    count = values.shape[0]
+    count, held_in = values.shape[0], torch.full((2,), ends[0], dtype=torch.float64, device=values.device)
+    held_in[1] = ends[1]
     posterior_kernel[(triton.cdiv(count, BLOCK),)](
-        values, state, ends, out, count, BLOCK=BLOCK, KIND=KINDS[kind], num_warps=4
+        values, state, held_in, out, count, BLOCK=BLOCK, KIND=KINDS[kind], num_warps=4
     )
     return out

@@ -86,7 +86,7 @@ def ranks_kernel(
 
 def _own_scores(sides: Sides, image_of_text: Tensor, plan: Plan) -> Tensor:
     """Score (M,) of every caption with its image, to the bit the one it is compared with others by."""
-    if plan.schedule == "fused":
+    if sides.y is None or plan.schedule == "fused":
         return own_scores(sides, plan, image_of_text)
     own = torch.zeros(image_of_text.shape, dtype=torch.float32, device=image_of_text.device)
     for rows, source in sources(sides, plan):
@@ -125,7 +125,7 @@ def _count(
 
 def retrieval_ranks(sides: Sides, image_of_text: Tensor, ties: str, plan: Plan) -> tuple[Tensor, Tensor]:
     """int64 ranks of images (N,), -1 without a caption, and of captions (M,) whose images (M,) int64 are given."""
-    images, texts, device = sides.x.shape[0], sides.y.shape[0], sides.x.device
+    (images, texts), device = sides.shape, sides.x.device
     own = _own_scores(sides, image_of_text, plan)
     best = torch.full((images,), NOTHING, dtype=torch.int64, device=device)
     best_kernel[(triton.cdiv(texts, 1024),)](own, image_of_text, best, texts, BLOCK=1024)

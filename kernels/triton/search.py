@@ -87,9 +87,11 @@ def unpack_kernel(best, values, indices, N, BLOCK: tl.constexpr):
 
 
 def own_scores(sides: Sides, plan: Plan, rows_of: Tensor | None = None) -> Tensor:
-    """Score (M,) of every y_j with x_j, or with row rows_of[j] of x, to the bit what the tiles of `plan` compute."""
-    count = sides.y.shape[0]
-    own = torch.empty(count, dtype=torch.float32, device=sides.y.device)
+    """Score (M,) float32 of every column with row j, or with row rows_of[j], to the bit what the tiles of `plan` see."""
+    count = sides.shape[1]
+    if sides.y is None:
+        return (sides.x.diagonal() if rows_of is None else sides.x.gather(0, rows_of[None])[0]).float()
+    own = torch.empty(count, dtype=torch.float32, device=sides.x.device)
     grid = (triton.cdiv(count, min(plan.block_m, plan.block_n)),)
     own_scores_kernel[grid](
         rows_of=own if rows_of is None else rows_of,
@@ -126,7 +128,7 @@ def hardest(
     takes the scores of pairs as they are computed for the search. Values -infinity, indices -1 without a negative.
     """
     row_ids, column_ids = sides.ids()
-    by_row, by_column = _bests(sides.x.shape[0], sides.y.shape[0], sides.x.device)
+    by_row, by_column = _bests(*sides.shape, sides.x.device)
     if own is not None and plan.schedule == "fused":
         own.copy_(own_scores(sides, plan))
     for rows, source in sources(sides, plan):
@@ -135,15 +137,6 @@ def hardest(
         here = margin if margin is None or shift == "col" else margin[rows]
         _launch(plan, source, (row_ids[rows], column_ids), here, shift, (by_row[rows], by_column), rows.start)
     return _unpacked(by_row), _unpacked(by_column)
-
-
-def hardest_of_scores(
-    scores: Tensor, ids: tuple[Tensor, Tensor], plan: Plan, margin: Tensor | None = None, shift: str = "none"
-) -> tuple[Found, Found]:
-    """The same of ready-made scores (N, M) of any strides."""
-    best = _bests(*scores.shape, scores.device)
-    _launch(plan, Source(scores, None), ids, margin, shift, best, 0)
-    return _unpacked(best[0]), _unpacked(best[1])
 
 
 def _launch(

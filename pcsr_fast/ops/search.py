@@ -45,6 +45,9 @@ backends.register("retrieval_ranks", "cpu", cpu_ranks.retrieval_ranks, supports)
 backends.register("retrieval_ranks", "cuda", cuda_ranks.retrieval_ranks, cuda_arguments.supports)
 backends.register("retrieval_ranks", "triton", triton.retrieval_ranks, triton_arguments.supports)
 backends.register("retrieval_ranks_from_scores", "reference", ranks.retrieval_ranks_from_scores)
+backends.register(
+    "retrieval_ranks_from_scores", "triton", triton.retrieval_ranks_from_scores, triton_arguments.supports
+)
 
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
