@@ -42,6 +42,15 @@ TABLE |= {
 }
 
 
+# "fused sums" is the other schedule of those, for a machine with a GPU to compare: S twice, no chunk of it in memory.
+_FUSED_SUMS = {
+    "float32": Plan("fused", 64, 64, 16),
+    "tf32x3": Plan("fused", 64, 64, 32, stages=2, precision="tf32x3"),
+} | _halves(Plan("fused", 64, 128, 64))
+TABLE |= {(architecture, "fused sums"): _FUSED_SUMS for architecture in ARCHITECTURES}
+TABLE["hip", "fused sums"] = _halves(Plan("fused", 64, 128, 32, stages=2))
+
+
 def architecture_of(device: torch.device) -> int | str:
     """The rows of the table that serve a device."""
     if torch.version.hip is not None:
