@@ -224,7 +224,7 @@ class Passes:
     def __init__(self, values: Tensor, kind: str, tol: float, reg_covar: float) -> None:
         self.values, self.kind = values, KINDS[kind]
         blocks = triton.cdiv(values.shape[0], BLOCK)
-        self.part_values = BLOCK * min(MOST_BLOCKS, max(LEAST_BLOCKS, triton.cdiv(blocks, PARTS)))
+        self.part_values = BLOCK * min(blocks, MOST_BLOCKS, max(LEAST_BLOCKS, triton.cdiv(blocks, PARTS)))
         self.parts = triton.cdiv(values.shape[0], self.part_values)
         options = {"dtype": torch.float64, "device": values.device}
         self.partials = torch.empty(SUMS, self.parts, **options)
