@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -82,6 +82,35 @@ def _amd(assembly: str) -> dict[str, Any]:
     return {"registers": registers, "stack": stack, "opcodes": {"MFMA": matrix} if matrix else {}}
 
 
+class Multiprocessor(NamedTuple):
+    """What the blocks on one share, from the vendors' tables: each of its four parts has its own registers."""
+
+    lanes: int  # of a warp
+    warps: int
+    blocks: int
+    registers: int  # of a part
+    granule: int  # of registers given to a warp
+    shared: int
+    reserved: int  # bytes a block takes beside its own
+
+
+MULTIPROCESSORS = {
+    "sm_80": Multiprocessor(32, 64, 32, 16384, 256, 164 * 1024, 1024),
+    "sm_90": Multiprocessor(32, 64, 32, 16384, 256, 228 * 1024, 1024),
+    "sm_100": Multiprocessor(32, 64, 32, 16384, 256, 228 * 1024, 1024),
+    "gfx942": Multiprocessor(64, 32, 32, 32768, 512, 64 * 1024, 0),
+}
+
+
+def occupancy(target: str, registers: int, shared: int, warps: int) -> float:
+    """Share of a multiprocessor's warps that blocks of this kernel can fill; 0 where not one fits."""
+    here = MULTIPROCESSORS[target]
+    given = -(-registers * here.lanes // here.granule) * here.granule
+    able = 4 * min(here.warps // 4, here.registers // given)
+    blocks = min(here.blocks, able // warps, here.shared // max(1, shared + here.reserved))
+    return blocks * warps / here.warps
+
+
 class Recorder:
     """Compiles each different launch once for a target and prints what came of it, instead of running it."""
 
@@ -104,6 +133,7 @@ class Recorder:
         nvidia = "cubin" in compiled.asm
         own = _nvidia(compiled.asm["cubin"], multiplies) if nvidia else _amd(compiled.asm["amdgcn"])
         types = [TYPES[value.dtype][1:] for value in arguments.values() if isinstance(value, torch.Tensor)]
+        warps, shared = compiled.metadata.num_warps, compiled.metadata.shared
         row = {
             "kernel": kernel.__name__,
             "target": self.target,
@@ -111,9 +141,10 @@ class Recorder:
             "constants": constants,
             "ones": [name for name in arguments if source.signature.get(name) == "constexpr" and name not in constants],
             "sixteens": [p.name for index, p in enumerate(kernel.params) if (index,) in source.attrs],
-            "warps": compiled.metadata.num_warps,
-            "shared": compiled.metadata.shared,
+            "warps": warps,
+            "shared": shared,
             **own,
+            "occupancy": occupancy(self.target, own["registers"], shared, warps),
         }
         print(json.dumps(row), flush=True)
 

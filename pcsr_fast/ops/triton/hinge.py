@@ -26,10 +26,9 @@ def _margins(margin: Tensor, margin_mode: str, count: int) -> Margins:
 
 def _margin_gradient(slopes: HingeSlopes, margin: Tensor, margin_mode: str) -> Tensor:
     """dL/dmargin."""
-    if margin.ndim == 0:
-        return slopes.of_anchors.sum()
     of = {"row": slopes.of_rows, "col": slopes.of_columns, "matrix": slopes.of_entries, "anchor": slopes.of_anchors}
-    return of[margin_mode]
+    found: Tensor = slopes.of_anchors.sum() if margin.ndim == 0 else of[margin_mode]
+    return found
 
 
 def _upstream(by_row: Tensor, by_column: Tensor, negatives: str) -> list[Tensor]:
