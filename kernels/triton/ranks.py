@@ -72,10 +72,10 @@ def ranks_kernel(
         rows, columns = places_of_tile(tile, N, M, GROUP, BLOCK_M, BLOCK_N)
         scores = tile_of_scores(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
         images = (rows + first_row)[:, None]
-        own_image = tl.load(image_of_text + columns, mask=columns < M, other=0)[None, :]
+        own_image = tl.load(image_of_text + columns, mask=columns < M, other=0).to(tl.int32)[None, :]
         foreign = (rows < N)[:, None] & (columns < M)[None, :] & (images != own_image)
         key, place = unpacked(tl.load(best + rows, mask=rows < N, other=0))
-        above = foreign & _above(scores, score_of(key)[:, None], columns[None, :] < place[:, None], TIES)
+        above = foreign & _above(scores, score_of(key)[:, None], columns[None, :] < place.to(tl.int32)[:, None], TIES)
         count = tl.sum(above.to(tl.int32), axis=1).to(tl.int64)
         tl.atomic_add(image_ranks + rows, count, mask=(rows < N) & (count > 0), sem="relaxed")
         threshold = tl.load(own + columns, mask=columns < M, other=0.0)

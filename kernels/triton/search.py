@@ -87,8 +87,8 @@ def unpack_kernel(best, values, indices, N, BLOCK: tl.constexpr):
 
 
 def own_scores(sides: Sides, plan: Plan, rows_of: Tensor | None = None) -> Tensor:
-    """Score (M,) float32 of every column with row j, or with row rows_of[j], to the bit what the tiles of `plan` see."""
-    count = sides.shape[1]
+    """Scores float32 of row j with column j, or of row rows_of[j] (M,), to the bit what the tiles of `plan` see."""
+    count = min(sides.shape) if rows_of is None else sides.shape[1]
     if sides.y is None:
         return (sides.x.diagonal() if rows_of is None else sides.x.gather(0, rows_of[None])[0]).float()
     own = torch.empty(count, dtype=torch.float32, device=sides.x.device)

@@ -42,7 +42,7 @@ def _ranks(architecture: int | str) -> Iterator[None]:
     image_of_text = torch.arange(ROWS)
     for name, dtype in DTYPES.items():
         for ties in ranks.TIES if dtype == torch.bfloat16 else ("pessimistic",):
-            plan = TABLE[architecture, "search"][name]
+            plan = TABLE[architecture, "ranks"][name]
             yield ranks.retrieval_ranks(_sides(dtype), image_of_text, ties, plan)
 
 

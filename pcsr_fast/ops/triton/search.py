@@ -44,7 +44,7 @@ def retrieval_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, prec
 
     if precision == "bf16":
         x, y = x.to(torch.bfloat16), y.to(torch.bfloat16)
-    plan = plan_for("search", x.dtype, x.device, exact=precision != "auto")
+    plan = plan_for("ranks", x.dtype, x.device, exact=precision != "auto")
     return RetrievalRanks(*retrieval_ranks(sides(x, y, None), image_of_text.contiguous(), ties, plan))
 
 

@@ -39,6 +39,7 @@ def test_gaussian_fits_follow_the_reference(dtype) -> None:
         check(drawn(count, count, "bimodal", dtype), **options)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("shape", ["uniform", "tail", "grid", "outlier"])
 def test_starts_follow_the_reference(shape: str) -> None:
     values = drawn(3, 600, shape)
@@ -84,6 +85,7 @@ def test_queued_steps_do_nothing_after_the_stop_rule() -> None:
     assert few.log_likelihood == many.log_likelihood
 
 
+@pytest.mark.kernels
 def test_parts_are_joined_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Results repeat to the bit; other parts change rounding alone."""
     values, found = drawn(6, 40_000, dtype=torch.float32), []

@@ -16,14 +16,14 @@ from tests.ops.tools import inside
 from tests.tools.triton_sanitizer import sanitized
 
 # Images, captions, width: one, below, at and beyond the edges of tiles and chunks, several tiles a program.
-SHAPES = ((1, 1, 1), (2, 63, 33), (63, 2, 70), (100, 257, 33), (130, 127, 64))
+SHAPES = ((1, 1, 1), (2, 63, 33), (63, 2, 70), pytest.param((100, 257, 33), marks=pytest.mark.kernels), (130, 127, 64))
 
 
 @pytest.mark.parametrize("plan", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_ranks_follow_float64(use_plan: Callable[[Plan], None], shape, plan) -> None:
     use_plan(plan)
-    for dtype in DTYPES if shape[0] < 100 else DTYPES[:2]:
+    for dtype in DTYPES if shape[0] < 100 else DTYPES[:1]:
         for kind, ties in (("unit", "pessimistic"), *(("integers", ties) for ties in TIES)):
             problem = make_gallery(*shape, dtype, kind, ties)
             assert problem.backends() == ["triton"]
