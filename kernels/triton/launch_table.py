@@ -51,7 +51,7 @@ TABLE["hip", "ranks"] = TABLE["hip", "search"]
 
 # "fused sums" is the other schedule of those, for a machine with a GPU to compare: S twice, no chunk of it in memory.
 _FUSED_SUMS = {
-    "float32": Plan("fused", 64, 64, 16),
+    "float32": Plan("fused", 64, 64, 16, stages=2),
     "tf32x3": Plan("fused", 64, 64, 32, stages=2, precision="tf32x3"),
 } | _halves(Plan("fused", 64, 128, 64))
 TABLE |= {(architecture, "fused sums"): _FUSED_SUMS for architecture in ARCHITECTURES}
