@@ -305,7 +305,7 @@ class TestMemory:
 
     def test_a_hardest_step_of_65536_pairs(self, backend):
         x, y = embeddings(65_536, 768, torch.bfloat16)
-        assert extra_memory(lambda: STEPS["hardest"](x, y)) < 4 * MEGABYTE + x.nbytes  # gradients come one by one
+        assert extra_memory(lambda: STEPS["hardest"](x, y)) < 16 * MEGABYTE
 
     def test_searches(self, backend):
         x, y = embeddings(65_536, 64, torch.bfloat16)
@@ -314,12 +314,12 @@ class TestMemory:
 
     @pytest.mark.parametrize("kind", ["infonce", "ccl_log", "tal"])
     def test_contrastive_losses_keep_a_chunk(self, kind, monkeypatch):
-        """Scores of 4,096 rows, their slopes, and float32 gradients."""
+        """Scores of 4,096 rows, those before them, their slopes, and float32 gradients."""
         monkeypatch.setenv("PCSR_FAST_BACKEND", "triton")
         x, y = embeddings(16_384, 256, torch.bfloat16)
         chunk = 4096 * 16_384 * 4
         step = with_gradients(ops.contrastive_loss, kind=kind)
-        assert extra_memory(lambda: step(x, y)) < 2.5 * chunk + 8 * x.nbytes
+        assert extra_memory(lambda: step(x, y)) < 3 * chunk + 8 * x.nbytes
 
     def test_a_mixture_keeps_sums_alone(self, backend):
         """Beside the copies in float64 that the start sorts."""

@@ -78,7 +78,7 @@ def _amd(assembly: str) -> dict[str, Any]:
         return sum(int(value) for value in re.findall(rf"\.{name}:\s+(\d+)", assembly))
 
     matrix = len(re.findall(r"\bv_mfma_\w+", assembly))
-    registers, stack = total("vgpr_count"), total("vgpr_spill_count") + total("sgpr_spill_count")
+    registers, stack = total("vgpr_count"), total("private_segment_fixed_size")  # scalars spill to vector registers
     return {"registers": registers, "stack": stack, "opcodes": {"MFMA": matrix} if matrix else {}}
 
 
