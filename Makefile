@@ -12,7 +12,7 @@ CPP_SOURCES = $(shell find csrc kernels tests -name '*.cpp' -o -name '*.h' -o -n
 # A CUDA build of torch brings the one triton that it works with: the locked one is for builds that bring none.
 BRINGS_TRITON = from importlib.metadata import requires; print(any(r.startswith("triton") for r in requires("torch") or []))
 
-.PHONY: help venv demo test test-kernels sanitize lint format build lock clean
+.PHONY: help venv demo test test-kernels test-gpu sanitize lint format build lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -45,6 +45,9 @@ test: venv ## all tests but the longest of GPU kernels (ARGS="tests/ops -k harde
 
 test-kernels: venv ## all tests of GPU kernels, without a GPU: interpreted, compiled, simulated
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q tests/kernels $(ARGS)
+
+test-gpu: venv ## tests of GPU kernels on a GPU
+	$(BIN)/python -m pytest -q -m gpu $(ARGS)
 
 sanitize: venv ## native tests under the address, undefined and thread sanitizers (Linux, gcc), for minutes
 	$(BIN)/python tests/csrc/sanitize.py $(ARGS)

@@ -27,7 +27,11 @@ settings.load_profile("ci")  # read before pytest's options: --hypothesis-profil
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """20,000 examples take longer than any hanging test should be given."""
+    """Tests for a GPU run where they are asked for; 20,000 examples take longer than a hanging test should be given."""
+    if "gpu" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     if config.getoption("--hypothesis-profile") == "deep":
         for item in items:
             item.add_marker(pytest.mark.timeout(0))

@@ -44,13 +44,19 @@ class Plan(NamedTuple):
 class Sides(NamedTuple):
     """x (N, D) and y (M, D) of one dtype with neighbouring columns, and integer ids (N,), (M,) of one dtype.
 
-    Without ids an entry is its own row's and column's alone, which needs N = M.
+    Without ids an entry is its own row's and column's alone, which needs N = M. Without y, x is ready-made scores (N, M)
+    of any strides.
     """
 
     x: Tensor
-    y: Tensor
+    y: Tensor | None
     row_ids: Tensor | None
     column_ids: Tensor | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and M."""
+        return self.x.shape[0], self.x.shape[1] if self.y is None else self.y.shape[0]
 
     def ids(self) -> tuple[Tensor, Tensor]:
         """The ids, made up where there are none."""
@@ -85,9 +91,9 @@ def interpreting() -> bool:
 
 
 def sources(sides: Sides, plan: Plan) -> Iterator[tuple[slice, Source]]:
-    """The scores of all rows at once when fused, else ready-made ones of `plan.chunk` rows at a time."""
+    """The scores of all rows at once when fused or there, else products of `plan.chunk` rows at a time."""
     rows = sides.x.shape[0]
-    if plan.schedule == "fused":
+    if sides.y is None or plan.schedule == "fused":
         yield slice(0, rows), Source(sides.x, sides.y)
         return
     for first in range(0, rows, plan.chunk):

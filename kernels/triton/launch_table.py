@@ -42,6 +42,22 @@ TABLE |= {
 }
 
 
+# "ranks" has two comparisons an entry: plain float32 would spill in the tile of a search.
+TABLE |= {
+    (architecture, "ranks"): TABLE[architecture, "search"] | {"float32": Plan("fused", 128, 64, 16, stages=3)}
+    for architecture in ARCHITECTURES
+}
+TABLE["hip", "ranks"] = TABLE["hip", "search"]
+
+# "fused sums" is the other schedule of those, for a machine with a GPU to compare: S twice, no chunk of it in memory.
+_FUSED_SUMS = {
+    "float32": Plan("fused", 64, 64, 16, stages=2),
+    "tf32x3": Plan("fused", 64, 64, 32, stages=2, precision="tf32x3"),
+} | _halves(Plan("fused", 64, 128, 64))
+TABLE |= {(architecture, "fused sums"): _FUSED_SUMS for architecture in ARCHITECTURES}
+TABLE["hip", "fused sums"] = _halves(Plan("fused", 64, 128, 32, stages=2))
+
+
 def architecture_of(device: torch.device) -> int | str:
     """The rows of the table that serve a device."""
     if torch.version.hip is not None:
@@ -51,7 +67,7 @@ def architecture_of(device: torch.device) -> int | str:
 
 
 def plan_for(work: str, dtype: torch.dtype, device: torch.device, exact: bool = True) -> Plan:
-    """The plan of "search" or "sums" on inputs of `dtype`.
+    """The plan of "search", "ranks" or "sums" on inputs of `dtype`.
 
     float32 inputs are multiplied as such, or unless `exact` as torch.set_float32_matmul_precision allows.
     """
@@ -61,3 +77,8 @@ def plan_for(work: str, dtype: torch.dtype, device: torch.device, exact: bool = 
     if name == "float32" and not exact and torch.get_float32_matmul_precision() != "highest":
         name = "tf32x3"
     return TABLE[architecture_of(device), work][name]
+
+
+def reading_plan() -> Plan:
+    """The plan for scores that are there."""
+    return INTERPRETED._replace(schedule="chunked") if interpreting() else READING

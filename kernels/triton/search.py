@@ -15,20 +15,22 @@ import triton.language as tl
 from .launch import Plan, Sides, Source, programs, sources
 from .tiles import (
     COLUMN_SHIFT,
-    LOW_HALF,
     LOWEST_KEY,
     MATRIX_SHIFT,
     MINUS_INFINITY_KEY,
     NO_SHIFT,
     ROW_SHIFT,
     first_largest,
+    number_of_tiles,
     order_of,
     own_scores_kernel,
     packed,
+    places_of_tile,
     same_id,
     score_of,
     shifted,
     tile_of_scores,
+    unpacked,
 )
 
 SHIFTS = {"none": NO_SHIFT.value, "row": ROW_SHIFT.value, "col": COLUMN_SHIFT.value, "matrix": MATRIX_SHIFT.value}
@@ -61,15 +63,9 @@ def search_kernel(
     LOADED: tl.constexpr,
 ):
     """Best packed (score, index) of N rows and M columns. Row r of the block is row first_row + r of the whole."""
-    row_tiles, column_tiles = tl.cdiv(N, BLOCK_M), tl.cdiv(M, BLOCK_N)
-    tiles = row_tiles.to(tl.int64) * column_tiles
+    tiles = number_of_tiles(N, M, BLOCK_M, BLOCK_N)
     for tile in range(tl.program_id(0).to(tl.int64), tiles, tl.num_programs(0)):
-        # GROUP rows of tiles are walked column by column, so that their operands stay in the second-level cache.
-        band = tile // (GROUP * column_tiles)
-        height = tl.minimum(row_tiles - band * GROUP, GROUP)
-        inside = tile % (GROUP * column_tiles)
-        rows = ((band * GROUP + inside % height) * BLOCK_M).to(tl.int32) + tl.arange(0, BLOCK_M)
-        columns = ((inside // height) * BLOCK_N).to(tl.int32) + tl.arange(0, BLOCK_N)
+        rows, columns = places_of_tile(tile, N, M, GROUP, BLOCK_M, BLOCK_N)
         scores = tile_of_scores(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
         scores = shifted(scores, margin, rows, columns, N, M, margin_stride, 1, SHIFT)
         same, valid = same_id(row_ids, column_ids, rows, columns, N, M)
@@ -84,20 +80,29 @@ def search_kernel(
 def unpack_kernel(best, values, indices, N, BLOCK: tl.constexpr):
     """Scores and int64 indices of packed bests; -infinity and -1 where there is none."""
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    one = tl.load(best + places, mask=places < N, other=0)
-    key = (one >> 32).to(tl.int32)
+    key, index = unpacked(tl.load(best + places, mask=places < N, other=0))
     some = key > MINUS_INFINITY_KEY
     tl.store(values + places, tl.where(some, score_of(key), float("-inf")), mask=places < N)
-    tl.store(indices + places, tl.where(some, LOW_HALF - (one & LOW_HALF), -1), mask=places < N)
+    tl.store(indices + places, tl.where(some, index, -1), mask=places < N)
 
 
-def own_scores(sides: Sides, plan: Plan) -> Tensor:
-    """x_i.y_i (N,) in float32, to the bit what the tiles of `plan` compute."""
-    count = sides.x.shape[0]
+def own_scores(sides: Sides, plan: Plan, rows_of: Tensor | None = None) -> Tensor:
+    """Scores float32 of row j with column j, or of row rows_of[j] (M,), to the bit what the tiles of `plan` see."""
+    count = min(sides.shape) if rows_of is None else sides.shape[1]
+    if sides.y is None:
+        return (sides.x.diagonal() if rows_of is None else sides.x.gather(0, rows_of[None])[0]).float()
     own = torch.empty(count, dtype=torch.float32, device=sides.x.device)
-    operands = Source(sides.x, sides.y).operands
     grid = (triton.cdiv(count, min(plan.block_m, plan.block_n)),)
-    own_scores_kernel[grid](own=own, N=count, **operands, **plan.tile, **plan.launch)
+    own_scores_kernel[grid](
+        rows_of=own if rows_of is None else rows_of,
+        own=own,
+        N=sides.x.shape[0],
+        M=count,
+        CHOSEN=rows_of is not None,
+        **Source(sides.x, sides.y).operands,
+        **plan.tile,
+        **plan.launch,
+    )
     return own
 
 
@@ -123,7 +128,7 @@ def hardest(
     takes the scores of pairs as they are computed for the search. Values -infinity, indices -1 without a negative.
     """
     row_ids, column_ids = sides.ids()
-    by_row, by_column = _bests(sides.x.shape[0], sides.y.shape[0], sides.x.device)
+    by_row, by_column = _bests(*sides.shape, sides.x.device)
     if own is not None and plan.schedule == "fused":
         own.copy_(own_scores(sides, plan))
     for rows, source in sources(sides, plan):
@@ -132,15 +137,6 @@ def hardest(
         here = margin if margin is None or shift == "col" else margin[rows]
         _launch(plan, source, (row_ids[rows], column_ids), here, shift, (by_row[rows], by_column), rows.start)
     return _unpacked(by_row), _unpacked(by_column)
-
-
-def hardest_of_scores(
-    scores: Tensor, ids: tuple[Tensor, Tensor], plan: Plan, margin: Tensor | None = None, shift: str = "none"
-) -> tuple[Found, Found]:
-    """The same of ready-made scores (N, M) of any strides."""
-    best = _bests(*scores.shape, scores.device)
-    _launch(plan, Source(scores, None), ids, margin, shift, best, 0)
-    return _unpacked(best[0]), _unpacked(best[1])
 
 
 def _launch(

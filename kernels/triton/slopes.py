@@ -112,9 +112,10 @@ def slopes_of(
     shift: Shift,
     own: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
+    spare: bool = True,
 ) -> Tensor:
-    """dL/dS (len(rows), M) of a block of scores, in their place where the dtype allows it."""
-    kept = scores.dtype == torch.float32 == _stored(dtype)
+    """dL/dS (len(rows), M) of a block of scores, if they can be spared in their place where the dtype allows it."""
+    kept = spare and scores.dtype == torch.float32 == _stored(dtype)
     out = scores if kept else torch.empty(scores.shape, dtype=_stored(dtype), device=scores.device)
     by_row, by_column = known[0][:, rows], known[1]
     grid = (triton.cdiv(scores.shape[1], plan.block_n), triton.cdiv(scores.shape[0], plan.block_m))
@@ -151,6 +152,7 @@ class Gradients:
     """dL/dX (N, D) and dL/dY (M, D) in float32, from dL/dS of some rows at a time."""
 
     def __init__(self, sides: Sides) -> None:
+        assert sides.y is not None
         narrow = _stored(sides.x.dtype) == sides.x.dtype
         self.x, self.y = (sides.x, sides.y) if narrow else (sides.x.float(), sides.y.float())
         self.dx = torch.empty(self.x.shape, dtype=torch.float32, device=self.x.device)

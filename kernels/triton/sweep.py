@@ -111,7 +111,7 @@ class Sweep:
     """One gathering over both directions: feed it every block of scores, then take the states of rows and columns."""
 
     def __init__(self, what: Gathered, sides: Sides, plan: Plan) -> None:
-        rows, columns, device = sides.x.shape[0], sides.y.shape[0], sides.x.device
+        (rows, columns), device = sides.shape, sides.x.device
         block = rows if plan.schedule == "fused" else min(rows, plan.chunk)
         self.what, self.plan, self.ids = what, plan, sides.ids()
         self.rows = new_state(what.kind, parts(plan, block, columns, device), rows, device)

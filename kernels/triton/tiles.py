@@ -23,6 +23,26 @@ LOW_HALF = tl.constexpr(2**32 - 1)
 
 
 @triton.jit
+def places_of_tile(tile, N, M, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Rows and columns of a tile by its number (int64); GROUP rows of tiles are walked column by column.
+
+    So their operands stay in the second-level cache.
+    """
+    row_tiles, column_tiles = tl.cdiv(N, BLOCK_M), tl.cdiv(M, BLOCK_N)
+    band = tile // (GROUP * column_tiles)
+    height = tl.minimum(row_tiles - band * GROUP, GROUP)
+    inside = tile % (GROUP * column_tiles)
+    rows = ((band * GROUP + inside % height) * BLOCK_M).to(tl.int32) + tl.arange(0, BLOCK_M)
+    return rows, ((inside // height) * BLOCK_N).to(tl.int32) + tl.arange(0, BLOCK_N)
+
+
+@triton.jit
+def number_of_tiles(N, M, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """int64: there may be more than an int32 counts."""
+    return tl.cdiv(N, BLOCK_M).to(tl.int64) * tl.cdiv(M, BLOCK_N)
+
+
+@triton.jit
 def _product(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K: tl.constexpr, PRECISION: tl.constexpr, WIDE):
     product = tl.zeros((rows.shape[0], columns.shape[0]), tl.float32)
     x_rows = x + rows.to(tl.int64)[:, None] * x_stride
@@ -117,25 +137,38 @@ def packed(keys, places):
 
 
 @triton.jit
+def unpacked(numbers):
+    """Keys and int64 places."""
+    return (numbers >> 32).to(tl.int32), (numbers ^ LOW_HALF) & LOW_HALF
+
+
+@triton.jit
 def own_scores_kernel(
     x,
     y,
+    rows_of,
     own,
     N,
+    M,
     D,
     x_stride,
     y_stride,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    CHOSEN: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDE: tl.constexpr,
     LOADED: tl.constexpr,
 ):
-    """s_ii by the same tiles as every other score: the smaller side of the tile is the number of pairs it yields."""
+    """Scores of M columns with one row each, by the same tiles as every other score: row j, or if CHOSEN rows_of[j].
+
+    The smaller side of the tile is the number of pairs it yields.
+    """
     STEP: tl.constexpr = BLOCK_M if BLOCK_M < BLOCK_N else BLOCK_N
     first = tl.program_id(0) * STEP
-    rows, columns = first + tl.arange(0, BLOCK_M), first + tl.arange(0, BLOCK_N)
-    scores = tile_of_scores(x, y, rows, columns, N, N, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
-    diagonal = tl.sum(tl.where(rows[:, None] == columns[None, :], scores, 0.0), axis=1)
-    tl.store(own + rows, diagonal, mask=(rows < N) & (rows < first + STEP))
+    pairs, columns = first + tl.arange(0, BLOCK_M), first + tl.arange(0, BLOCK_N)
+    rows = tl.load(rows_of + pairs, mask=pairs < M, other=0) if CHOSEN else pairs
+    scores = tile_of_scores(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
+    diagonal = tl.sum(tl.where(pairs[:, None] == columns[None, :], scores, 0.0), axis=1)
+    tl.store(own + pairs, diagonal, mask=(pairs < M) & (pairs < first + STEP))

@@ -51,6 +51,9 @@ backends.register("contrastive_gradient", "reference", _gradient)
 backends.register("contrastive_gradient", "cpu", cpu.contrastive_gradient, cpu.supports_gradient)
 backends.register("contrastive_gradient", "triton", triton.contrastive_gradient, triton.supports_gradient)
 backends.register("contrastive_loss_from_scores", "reference", _from_scores)
+backends.register(
+    "contrastive_loss_from_scores", "triton", triton.contrastive_loss_from_scores, triton_arguments.supports
+)
 
 
 @torch.library.custom_op(

@@ -62,6 +62,7 @@ backends.register("triplet_gradient", "cpu", hinge.hinge_gradient, supports_trip
 backends.register("triplet_gradient", "triton", triton_hinge.hinge_gradient, triton.supports_triplet)
 backends.register("triplet_score_gradient", "reference", score_gradients)
 backends.register("triplet_score_gradient", "cpu", hinge.hinge_score_gradient, supports_triplet)
+backends.register("triplet_score_gradient", "triton", triton_hinge.hinge_score_gradient, triton.supports_triplet)
 
 
 def _able(op: str, backend: str) -> str:

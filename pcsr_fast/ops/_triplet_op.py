@@ -42,6 +42,7 @@ backends.register("triplet_loss", "triton", triton.triplet, triton.supports_trip
 backends.register("triplet_loss_from_scores", "reference", triplet_parts)
 backends.register("triplet_loss_from_scores", "torch", lean.triplet_from_scores, lean.supports_triplet)
 backends.register("triplet_loss_from_scores", "cpu", cpu.triplet_from_scores, cpu.supports_triplet)
+backends.register("triplet_loss_from_scores", "triton", triton.triplet_from_scores, triton.supports_triplet)
 
 
 @torch.library.custom_op("pcsr_fast::triplet", mutates_args=(), schema=f"(Tensor x, Tensor y, {EMBEDDED}) -> {RESULT}")

@@ -14,6 +14,7 @@ from pcsr_fast.ops.cpu import mixture as cpu
 from pcsr_fast.ops.cpu.arguments import supports
 from pcsr_fast.ops.cuda import mixture as cuda
 from pcsr_fast.ops.cuda.arguments import supports_values
+from pcsr_fast.ops.triton import mixture as triton
 from pcsr_fast.reference import mixture as reference
 from pcsr_fast.reference.gaussian import MixtureFit
 from pcsr_fast.reference.mixture_model import Mixture, check_monotone, low_posterior
@@ -37,9 +38,11 @@ def _reference_posterior(values: Tensor, kind: str, fit: MixtureFit, low: float,
 backends.register("fit_mixture", "reference", _reference_fit)
 backends.register("fit_mixture", "cpu", cpu.fit_mixture, supports)
 backends.register("fit_mixture", "cuda", cuda.fit_mixture, supports_values)
+backends.register("fit_mixture", "triton", triton.fit_mixture, triton.supports_values)
 backends.register("mixture_posterior", "reference", _reference_posterior)
 backends.register("mixture_posterior", "cpu", cpu.posterior, supports)
 backends.register("mixture_posterior", "cuda", cuda.posterior, supports_values)
+backends.register("mixture_posterior", "triton", triton.posterior, triton.supports_values)
 
 
 def _packed(fit: MixtureFit | Mixture) -> Tensor:

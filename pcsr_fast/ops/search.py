@@ -43,7 +43,11 @@ def _reference_ranks(x: Tensor, y: Tensor, image_of_text: Tensor, ties: str, pre
 backends.register("retrieval_ranks", "reference", _reference_ranks)
 backends.register("retrieval_ranks", "cpu", cpu_ranks.retrieval_ranks, supports)
 backends.register("retrieval_ranks", "cuda", cuda_ranks.retrieval_ranks, cuda_arguments.supports)
+backends.register("retrieval_ranks", "triton", triton.retrieval_ranks, triton_arguments.supports)
 backends.register("retrieval_ranks_from_scores", "reference", ranks.retrieval_ranks_from_scores)
+backends.register(
+    "retrieval_ranks_from_scores", "triton", triton.retrieval_ranks_from_scores, triton_arguments.supports
+)
 
 Four = tuple[Tensor, Tensor, Tensor, Tensor]
 

@@ -16,20 +16,27 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(path.name for path in Path(__file__).with_name("triton").glob("test_*.py"))
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_interpreted(file: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        f"tests/kernels/triton/{file}",
-    ]
+NO_TESTS = 5  # pytest's exit status
+
+
+def interpreted(file: str, which: str) -> subprocess.CompletedProcess[str]:
+    """The tests of a file that a marker expression leaves, in a process of their own."""
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", which]
+    command = [sys.executable, "-m", "pytest", *options, f"tests/kernels/triton/{file}"]
     settings = {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PCSR_FAST_"))}
-    done = subprocess.run(command, cwd=ROOT, env=kept | settings, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=kept | settings, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_part_interpreted(file: str) -> None:
+    done = interpreted(file, "not kernels")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.kernels
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("file", FILES)
+def test_the_rest_interpreted(file: str) -> None:
+    done = interpreted(file, "kernels")
+    assert done.returncode in (0, NO_TESTS), done.stdout + done.stderr

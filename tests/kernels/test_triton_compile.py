@@ -1,7 +1,7 @@
 """Every Triton kernel compiles for GPUs that are not there, within limits, and no worse than the committed table.
 
 To write the table anew after a change of kernels, launch table or Triton:
-python tests/tools/triton_compile.py sm_90 > benchmarks/results/gpu/triton_compile.jsonl
+python tests/tools/triton_compile.py sm_80 sm_90 sm_100 gfx942 > benchmarks/results/gpu/triton_compile.jsonl
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "benchmarks" / "results" / "gpu" / "triton_compile.jsonl"
-TARGETS = ("sm_90",)
+TARGETS = ("sm_90", "gfx942")
 # Bytes a block may use, from the vendors' tables: Triton does not check them when it compiles.
 SHARED_LIMITS = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}
 TENSOR_CORES = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": r"UTC\w*MMA", "gfx942": "MFMA"}
@@ -54,6 +54,8 @@ def complaints(row: Row, before: Row | None) -> list[str]:
         found.append(f"spills: {row['stack']} bytes of stack")
     if row["shared"] > SHARED_LIMITS[row["target"]]:
         found.append(f"{row['shared']} bytes of shared memory")
+    if not row["occupancy"]:
+        found.append(f"no block of {row['warps']} warps fits")
     narrow = {"bf16", "fp16"} & set(row["dtypes"]) or constants.get("PRECISION") == "tf32x3"
     if narrow and constants.get("LOADED") is False:
         cores = TENSOR_CORES[row["target"]]
@@ -93,7 +95,13 @@ def test_the_gate_complains() -> None:
     good = next(row for row in committed().values() if row["target"] == "sm_90" and "bf16" in row["dtypes"])
     good = good | {"constants": good["constants"] | {"LOADED": False}, "opcodes": {"HGMMA": 4}}
     assert not complaints(good, good)
-    worse = ({"stack": 8}, {"opcodes": {"HGMMA": 1, "STL": 1}}, {"shared": 2**20}, {"opcodes": {"HMMA": 9}})
+    worse = (
+        {"stack": 8},
+        {"occupancy": 0.0},
+        {"opcodes": {"HGMMA": 1, "STL": 1}},
+        {"shared": 2**20},
+        {"opcodes": {"HMMA": 9}},
+    )
     for change in (*worse, {"registers": good["registers"] + 9}):
         assert len(complaints(good | change, good)) >= 1
     assert complaints(good, None)

@@ -105,14 +105,20 @@ class Gallery(NamedTuple):
         return retrieval_ranks(self.x, self.y, self.image_of_text, self.ties, backend=backend, **options)
 
 
-@st.composite
-def galleries(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = DTYPES, kinds: tuple[str, ...] = KINDS) -> Gallery:
-    """Any number of captions an image, none included."""
-    dtype, kind, ties = (draw(st.sampled_from(choices)) for choices in (dtypes, kinds, TIES))
-    images, texts, width = draw(SIZES), draw(SIZES), draw(WIDTHS)
-    generator = torch.Generator().manual_seed(draw(SEEDS))
+def make_gallery(
+    images: int, texts: int, width: int, dtype: torch.dtype, kind: str, ties: str, seed: int = 0
+) -> Gallery:
+    """Drawn from `seed`: any number of captions an image, none included."""
+    generator = torch.Generator().manual_seed(seed)
     x, y = (rows_of(kind, count, width, generator).to(dtype) for count in (images, texts))
     return Gallery(x, y, torch.randint(0, images, (texts,), generator=generator), ties, kind == "integers")
+
+
+@st.composite
+def galleries(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = DTYPES, kinds: tuple[str, ...] = KINDS) -> Gallery:
+    """Galleries of every size, dtype, kind and tie rule."""
+    dtype, kind, ties = (draw(st.sampled_from(choices)) for choices in (dtypes, kinds, TIES))
+    return make_gallery(draw(SIZES), draw(SIZES), draw(WIDTHS), dtype, kind, ties, draw(SEEDS))
 
 
 def assert_equal_ranks(ranks: RetrievalRanks, other: RetrievalRanks) -> None:

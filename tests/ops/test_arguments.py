@@ -54,7 +54,7 @@ CASES = [
     (TRIPLET, (X, Y), {"groups": [0, 1, 2, 3]}, TypeError, "groups: got list, expected an integer torch.Tensor"),
     (TRIPLET, (X, Y), {"groups": IDS.to("meta")}, ValueError, "groups: got device meta"),
     (TRIPLET, (X, Y), {"backend": "triton"}, BackendError, "triplet_loss: backend 'triton' cannot run these inputs"),
-    (TRIPLET, (X, Y), {"backend": "fast"}, BackendError, "backend: got 'fast', expected auto, cuda"),
+    (TRIPLET, (X, Y), {"backend": "fast"}, BackendError, "backend: got 'fast', expected auto, triton, cuda"),
     (SCORES, (S[:3],), {}, ValueError, r"triplet_loss_from_scores: S: got shape \(3, 4\), expected a square matrix"),
     (CONTRASTIVE, (X, Y), {"kind": "clip"}, ValueError, "contrastive_loss: kind: got 'clip', expected one of infonce"),
     (

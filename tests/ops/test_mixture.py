@@ -23,37 +23,11 @@ from pcsr_fast.ops.cpu import mixture as cpu
 from pcsr_fast.ops.mixture import fit_op, posterior_op
 from pcsr_fast.reference.two_means import starting_assignment
 from tests.bad_mixtures import BAD_FITS
+from tests.ops.mixtures import PARAMETERS, assert_same_fit, drawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::pcsr_fast.ops.MixtureWarning")
 SEEDS = st.integers(0, 2**31 - 1)
 DTYPES = st.sampled_from((torch.float64, torch.float32, torch.bfloat16, torch.float16))
-PARAMETERS = ("means", "variances", "weights", "a", "b")
-
-
-def drawn(seed: int, count: int, shape: str = "bimodal", dtype: torch.dtype = torch.float64) -> Tensor:
-    """`count` values in [0, 1], not all equal."""
-    rng = np.random.default_rng(seed)
-    low, high = rng.normal(0.2, 0.05, count), rng.normal(0.7, 0.12, count)
-    values = {
-        "bimodal": np.where(rng.random(count) < rng.uniform(0.1, 0.9), low, high),
-        "uniform": rng.random(count),
-        "tail": rng.lognormal(0, 2, count),
-        "outlier": np.append(rng.random(count - 1), 1e5),
-        "grid": rng.integers(0, 9, count) / 8,
-    }[shape]
-    values[:2] = (0.125, 0.5)
-    return torch.from_numpy((values - values.min()) / (values.max() - values.min())).to(dtype)
-
-
-def assert_same(ours: ops.Mixture, truth: ops.Mixture, tolerance: float = 1e-10) -> None:
-    for name in PARAMETERS:
-        got, expected = getattr(ours, name), getattr(truth, name)
-        assert (got is None) == (expected is None)
-        if got is not None:
-            torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
-    assert (ours.n_iter, ours.converged) == (truth.n_iter, truth.converged)
-    assert ours.log_likelihood == pytest.approx(truth.log_likelihood, rel=1e-9, abs=1e-10)
-    assert ours.bic_gap == pytest.approx(truth.bic_gap, rel=1e-7, abs=1e-6)
 
 
 def cut_of(x: Tensor, start: str, low: float = 0.0, high: float = 0.0) -> Tensor:
@@ -76,7 +50,7 @@ class TestAgainstTheReference:
         assume(bool(assignment.any()))
         options = {"init": assignment, "max_iter": max_iter, "tol": tol}
         ours, truth = (ops.fit_mixture(values, backend=name, **options) for name in ("cpu", "reference"))
-        assert_same(ours, truth)
+        assert_same_fit(ours, truth)
         for monotone in ("off", "clip"):
             close = {"rtol": 1e-8, "atol": 1e-10}
             torch.testing.assert_close(ours.posterior(monotone=monotone), truth.posterior(monotone=monotone), **close)
@@ -85,7 +59,7 @@ class TestAgainstTheReference:
     def test_gaussian_from_its_own_starts(self, seed, count, shape, start):
         values = drawn(seed, count, shape)
         init = ("quantile", "kmeans", torch.tensor([0.1, 0.8]))[start]
-        assert_same(*(ops.fit_mixture(values, init=init, backend=name) for name in ("cpu", "reference")))
+        assert_same_fit(*(ops.fit_mixture(values, init=init, backend=name) for name in ("cpu", "reference")))
 
     @given(SEEDS, st.integers(10, 600), st.sampled_from(("bimodal", "uniform", "grid")), DTYPES, st.integers(1, 10))
     def test_beta(self, seed, count, shape, dtype, max_iter):
@@ -93,7 +67,7 @@ class TestAgainstTheReference:
         ours, truth = (
             ops.fit_mixture(values, "beta", max_iter=max_iter, backend=name) for name in ("cpu", "reference")
         )
-        assert_same(ours, truth, 1e-6)
+        assert_same_fit(ours, truth, 1e-6)
         for monotone in ("off", "clip"):
             torch.testing.assert_close(ours.posterior(monotone=monotone), truth.posterior(monotone=monotone))
 
@@ -115,7 +89,7 @@ class TestAgainstTheReference:
         values = drawn(0, 600).reshape(20, 30).T
         mixture = ops.fit_mixture(values[:, ::2].requires_grad_(), backend="cpu")
         truth = ops.fit_mixture(values[:, ::2], backend="reference")
-        assert_same(mixture, truth)
+        assert_same_fit(mixture, truth)
         assert mixture.posterior().shape == (30, 10)
         assert not mixture.posterior().requires_grad
         torch.testing.assert_close(mixture.posterior(), truth.posterior())
@@ -161,7 +135,7 @@ class TestProperties:
         values = drawn(seed, count)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
         here, there = (ops.fit_mixture(x, kind, bins=bins, backend="cpu") for x in (values, values[order]))
-        assert_same(there, here, 1e-6)
+        assert_same_fit(there, here, 1e-6)
         torch.testing.assert_close(there.posterior(), here.posterior()[order], rtol=1e-6, atol=1e-8)
 
     @given(SEEDS, st.integers(5, 400), st.integers(-20, 20), st.sampled_from(("quantile", "kmeans")))

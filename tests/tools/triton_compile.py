@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -28,11 +28,13 @@ from triton.compiler import ASTSource
 BIN = Path(triton.backends.nvidia.__file__).parent / "bin"
 TARGETS = {f"sm_{cc}": GPUTarget("cuda", cc, 32) for cc in (80, 90, 100)} | {"gfx942": GPUTarget("hip", "gfx942", 64)}
 TYPES = {
+    torch.float64: "*fp64",
     torch.float32: "*fp32",
     torch.bfloat16: "*bf16",
     torch.float16: "*fp16",
     torch.int32: "*i32",
     torch.int64: "*i64",
+    torch.uint8: "*u8",
 }
 OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)")
 # Tensor cores, asynchronous copies, local memory (spills).
@@ -76,8 +78,37 @@ def _amd(assembly: str) -> dict[str, Any]:
         return sum(int(value) for value in re.findall(rf"\.{name}:\s+(\d+)", assembly))
 
     matrix = len(re.findall(r"\bv_mfma_\w+", assembly))
-    registers, stack = total("vgpr_count"), total("vgpr_spill_count") + total("sgpr_spill_count")
+    registers, stack = total("vgpr_count"), total("private_segment_fixed_size")  # scalars spill to vector registers
     return {"registers": registers, "stack": stack, "opcodes": {"MFMA": matrix} if matrix else {}}
+
+
+class Multiprocessor(NamedTuple):
+    """What the blocks on one share, from the vendors' tables: each of its four parts has its own registers."""
+
+    lanes: int  # of a warp
+    warps: int
+    blocks: int
+    registers: int  # of a part
+    granule: int  # of registers given to a warp
+    shared: int
+    reserved: int  # bytes a block takes beside its own
+
+
+MULTIPROCESSORS = {
+    "sm_80": Multiprocessor(32, 64, 32, 16384, 256, 164 * 1024, 1024),
+    "sm_90": Multiprocessor(32, 64, 32, 16384, 256, 228 * 1024, 1024),
+    "sm_100": Multiprocessor(32, 64, 32, 16384, 256, 228 * 1024, 1024),
+    "gfx942": Multiprocessor(64, 32, 32, 32768, 512, 64 * 1024, 0),
+}
+
+
+def occupancy(target: str, registers: int, shared: int, warps: int) -> float:
+    """Share of a multiprocessor's warps that blocks of this kernel can fill; 0 where not one fits."""
+    here = MULTIPROCESSORS[target]
+    given = -(-registers * here.lanes // here.granule) * here.granule
+    able = 4 * min(here.warps // 4, here.registers // given)
+    blocks = min(here.blocks, able // warps, here.shared // max(1, shared + here.reserved))
+    return blocks * warps / here.warps
 
 
 class Recorder:
@@ -102,6 +133,7 @@ class Recorder:
         nvidia = "cubin" in compiled.asm
         own = _nvidia(compiled.asm["cubin"], multiplies) if nvidia else _amd(compiled.asm["amdgcn"])
         types = [TYPES[value.dtype][1:] for value in arguments.values() if isinstance(value, torch.Tensor)]
+        warps, shared = compiled.metadata.num_warps, compiled.metadata.shared
         row = {
             "kernel": kernel.__name__,
             "target": self.target,
@@ -109,9 +141,10 @@ class Recorder:
             "constants": constants,
             "ones": [name for name in arguments if source.signature.get(name) == "constexpr" and name not in constants],
             "sixteens": [p.name for index, p in enumerate(kernel.params) if (index,) in source.attrs],
-            "warps": compiled.metadata.num_warps,
-            "shared": compiled.metadata.shared,
+            "warps": warps,
+            "shared": shared,
             **own,
+            "occupancy": occupancy(self.target, own["registers"], shared, warps),
         }
         print(json.dumps(row), flush=True)
 

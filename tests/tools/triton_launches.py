@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pcsr_fast.kernels.triton import contrastive, hinge, scatter, search
+from pcsr_fast.kernels.triton import contrastive, hinge, mixture, ranks, scatter, search
 from pcsr_fast.kernels.triton.launch import Plan, Sides
 from pcsr_fast.kernels.triton.launch_table import READING, TABLE
 from pcsr_fast.kernels.triton.softmax import Loss
@@ -38,6 +38,41 @@ def _searches(architecture: int | str) -> Iterator[None]:
     yield search.hardest(_sides(torch.float32), READING)
 
 
+def _ranks(architecture: int | str) -> Iterator[None]:
+    image_of_text = torch.arange(ROWS)
+    for name, dtype in DTYPES.items():
+        for ties in ranks.TIES if dtype == torch.bfloat16 else ("pessimistic",):
+            plan = TABLE[architecture, "ranks"][name]
+            yield ranks.retrieval_ranks(_sides(dtype), image_of_text, ties, plan)
+
+
+def _mixtures() -> Iterator[None]:
+    for dtype in (torch.float32, torch.float64):
+        values = torch.rand(ROWS * WIDTH).to(dtype)
+        state = torch.zeros(mixture.NUMBERS, dtype=torch.float64)
+        for kind, stages in (
+            ("gaussian", (mixture.START, mixture.ITERATE)),
+            ("beta", (mixture.ITERATE, mixture.SINGLE)),
+        ):
+            passes = mixture.Passes(values, kind, 1e-2, 5e-4)
+            for stage in stages:
+                assigned = (values > 0.5).to(torch.uint8) if stage is mixture.START else None
+                passes.step(state, stage.value, assigned)
+            yield mixture.posterior(values, kind, state, (0.0, 1.0))
+    yield mixture.two_means(values, values, 300, state[:2])
+
+
+def _of_scores() -> Iterator[None]:
+    """Ready-made scores in half precision, whose columns are neighbours or not."""
+    scores = torch.randn(ROWS, ROWS).to(torch.bfloat16)
+    for S in (scores, scores.T):
+        both = Sides(S, None, None, None)
+        search.hardest(both, READING)
+        ranks.retrieval_ranks(both, torch.arange(ROWS), "pessimistic", READING)
+        margins = hinge.Margins(torch.zeros(ROWS), Shift())
+        yield hinge.hinge_score_gradients(both, margins, torch.ones(ROWS), torch.ones(ROWS), READING)
+
+
 def _contrast(dtype: torch.dtype, kind: str, plan: Plan) -> Iterator[None]:
     """A loss and its gradient; the grouped form of tal, which takes one kernel more."""
     loss, sides = Loss(*contrastive_settings(kind)), _sides(dtype, grouped=kind == "tal")
@@ -45,10 +80,19 @@ def _contrast(dtype: torch.dtype, kind: str, plan: Plan) -> Iterator[None]:
     yield contrastive.contrastive_gradients(torch.ones(ROWS), sides, statistics, loss, plan)
 
 
+def _fused_sums(architecture: int | str) -> Iterator[None]:
+    margins = hinge.Margins(torch.zeros(ROWS), Shift())
+    for name, plan in TABLE[architecture, "fused sums"].items():
+        yield hinge.hinge_sums(_sides(DTYPES[name]), margins, plan)
+        for kind in ("infonce", "ccl_gce", "tal"):
+            loss = Loss(*contrastive_settings(kind))
+            yield contrastive.contrastive_losses(_sides(DTYPES[name], grouped=kind == "tal"), loss, plan)
+
+
 def _sums(architecture: int | str) -> Iterator[None]:
+    margins = hinge.Margins(torch.zeros(ROWS), Shift())
     for name, dtype in DTYPES.items():
         plan = TABLE[architecture, "sums"][name]
-        margins = hinge.Margins(torch.zeros(ROWS), Shift())
         yield hinge.hinge_sums(_sides(dtype), margins, plan)
         yield hinge.hinge_gradients(_sides(dtype), margins, torch.ones(ROWS), torch.ones(ROWS), plan)
         for kind in KINDS:
@@ -66,7 +110,11 @@ def launches(target: str) -> Iterator[None]:
     """Every kernel as the table launches it on `target`, e.g. sm_90 or gfx942."""
     architecture = _architecture(target)
     yield from _searches(architecture)
+    yield from _ranks(architecture)
     yield from _sums(architecture)
+    yield from _fused_sums(architecture)
+    yield from _of_scores()
+    yield from _mixtures()
     for dtype in dict.fromkeys(DTYPES.values()):
         sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS)
         yield scatter.hardest_gradients(upstream, upstream, sides.x, sides.y, chosen, chosen)

@@ -40,14 +40,14 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "yes", "on", "y")
 
 
-def supports(*tensors: Tensor, **options: Any) -> str | None:
+def supports(*tensors: Tensor, dtypes: tuple[torch.dtype, ...] = DTYPES, **options: Any) -> str | None:
     """None where Triton is there and has kernels for the device and dtype of the tensors, else the reason."""
     given = [value for value in tensors if isinstance(value, Tensor)]
     device = "cpu" if interpreted() else "cuda"
     elsewhere = next((value.device for value in given if value.device.type != device), None)
     if elsewhere is not None:
         return f"tensors are on {elsewhere}"
-    other = next((value.dtype for value in given if value.dtype not in DTYPES), None)
+    other = next((value.dtype for value in given if value.dtype not in dtypes), None)
     if other is not None:
         return f"no kernel for {str(other).removeprefix('torch.')}"
     return _why_unavailable() or (None if device == "cpu" else _why_too_old(given[0].device))
@@ -78,14 +78,25 @@ def rows_in_memory(value: Tensor) -> Tensor:
     return value if value.stride(1) == 1 or value.shape[1] == 1 else value.contiguous()
 
 
+def _ids(groups: Groups) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """Ids of both sides, of one integer type."""
+    pair = split_groups(groups)
+    if pair is None:
+        return None, None
+    same = pair[0].dtype == pair[1].dtype and pair[0].dtype in IDS
+    rows, columns = (side.to(pair[0].dtype if same else torch.int64).contiguous() for side in pair)
+    return rows, columns
+
+
 def sides(x: Tensor, y: Tensor, groups: Groups) -> Sides:
     """The problem of embeddings x (N, D), y (M, D) as kernels take it."""
     from pcsr_fast.kernels.triton.launch import Sides
 
-    x, y = rows_in_memory(x), rows_in_memory(y)
-    pair = split_groups(groups)
-    if pair is None:
-        return Sides(x, y, None, None)
-    same = pair[0].dtype == pair[1].dtype and pair[0].dtype in IDS
-    ids = [side.to(pair[0].dtype if same else torch.int64).contiguous() for side in pair]
-    return Sides(x, y, ids[0], ids[1])
+    return Sides(rows_in_memory(x), rows_in_memory(y), *_ids(groups))
+
+
+def score_sides(S: Tensor, groups: Groups) -> Sides:
+    """The problem of ready-made scores S (N, M)."""
+    from pcsr_fast.kernels.triton.launch import Sides
+
+    return Sides(S.detach(), None, *_ids(groups))

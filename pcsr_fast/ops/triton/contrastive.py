@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pcsr_fast.ops.triton.arguments import on_device, sides, supports
+from pcsr_fast.ops.triton.arguments import on_device, score_sides, sides, supports
 from pcsr_fast.reference.contrastive_terms import ContrastiveSettings
 
 # How many numbers a pair `contrastive_loss` leaves for the gradient.
@@ -23,6 +23,17 @@ def contrastive_loss(
     plan = plan_for("sums", x.dtype, x.device, exact=False)
     losses, statistics = contrastive_losses(sides(x, y, groups), Loss(*settings), plan)
     return losses, statistics
+
+
+@on_device
+def contrastive_loss_from_scores(S: Tensor, settings: ContrastiveSettings, groups: Tensor | None) -> Tensor:
+    """Per-sample losses (B,) of ready-made scores, in O(B) memory beside them."""
+    from pcsr_fast.kernels.triton.contrastive import contrastive_losses
+    from pcsr_fast.kernels.triton.launch_table import reading_plan
+    from pcsr_fast.kernels.triton.softmax import Loss
+
+    losses: Tensor = contrastive_losses(score_sides(S, groups), Loss(*settings), reading_plan())[0]
+    return losses
 
 
 @on_device

@@ -133,7 +133,7 @@ def test_margins_are_added_before_the_search(plan: Plan, shift: str) -> None:
     torch.testing.assert_close(rows[0], truth.amax(1).float())
     torch.testing.assert_close(columns[0], truth.amax(0).float())
     torch.testing.assert_close(own, (x * y[:70]).sum(1))
-    found = search.hardest_of_scores((x @ y.T).T.contiguous().T, ids, plan, margin, shift)
+    found = search.hardest(Sides((x @ y.T).T.contiguous().T, None, *ids), plan, margin, shift)
     torch.testing.assert_close(found[0][0], truth.amax(1).float())
     torch.testing.assert_close(found[1][0], truth.amax(0).float())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -22,10 +24,15 @@ from tests.tools.triton_sanitizer import sanitized
 SMALL = FUSED._replace(block_m=32, block_n=32)  # several tiles at few rows: the scatter is a program a row
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("mode", MARGIN_MODES)
-@pytest.mark.parametrize("negatives", ["hardest", "mean"])
-def test_values_and_gradients_follow_float64(use_plan: Callable[[Plan], None], dtype, mode, negatives) -> None:
+def cases() -> list[Any]:
+    """Choice of negatives, margins and dtype; few of them outside the long run."""
+    every = itertools.product(("hardest", "mean"), MARGIN_MODES, DTYPES)
+    few = {("mean", "col", torch.float32), ("hardest", "anchor", torch.bfloat16), ("hardest", "matrix", torch.float32)}
+    return [pytest.param(*case, marks=() if case in few else pytest.mark.kernels) for case in every]
+
+
+@pytest.mark.parametrize(("negatives", "mode", "dtype"), cases())
+def test_values_and_gradients_follow_float64(use_plan: Callable[[Plan], None], negatives, mode, dtype) -> None:
     schedules = list(SCHEDULES.values()) if negatives == "mean" else [SMALL]
     size = 90 if negatives == "mean" else 34
     for plan in schedules if dtype == torch.float32 else schedules[-1:]:
@@ -35,6 +42,7 @@ def test_values_and_gradients_follow_float64(use_plan: Callable[[Plan], None], d
         check_against_float64(problem)
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("size", [1, 2, 127, 130])
 def test_sums_where_sizes_straddle_tiles(use_plan: Callable[[Plan], None], size: int) -> None:
     for plan in SCHEDULES.values():
@@ -83,6 +91,7 @@ def sums(x: Tensor, y: Tensor, plan: Plan) -> Tensor:
     return torch.stack(hinge.hinge_sums(Sides(x, y, None, None), margins, plan))
 
 
+@pytest.mark.kernels
 def test_parts_repeat_to_the_bit_and_differ_by_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = torch.randn(100, 7), torch.randn(100, 7)
     whole = sums(x, y, FUSED)
