@@ -1,7 +1,8 @@
 """Attention of words over the regions of an image, in tiles of words x regions (METHODS 2.1; KERNELS 1, K4).
 
 A program takes one image and a group of captions, SLOTS rows of the tile each, so that everything after the first
-product is a matter of rows. `WIDE` as in `tiles`: the interpreter's products of bfloat16 are wrong.
+product is a matter of rows. `WIDE` as in `tiles`: the interpreter's products of bfloat16 are wrong. There every call of a
+function costs milliseconds, so that loops are written out.
 """
 
 from __future__ import annotations
@@ -17,19 +18,6 @@ LEAKY_SLOPE = tl.constexpr(0.1)
 def inverse_norm(squares):
     """1 / (|x| + 1e-8) from |x|^2; 0 for x = 0. Rounding may leave |x|^2 a little below 0."""
     return tl.where(squares > 0.0, 1.0 / (tl.sqrt_rn(tl.where(squares > 0.0, squares, 1.0)) + EPSILON), 0.0)
-
-
-@triton.jit
-def operand(values, like, WIDE: tl.constexpr):
-    """float32 values as an operand beside those that the pointer `like` leads to."""
-    return values if WIDE else values.to(like.dtype.element_ty)
-
-
-@triton.jit
-def load_operand(places, mask, WIDE: tl.constexpr):
-    """Values for a product, 0 outside the mask."""
-    values = tl.load(places, mask=mask, other=0.0)
-    return values.to(tl.float32) if WIDE else values
 
 
 @triton.jit
@@ -64,12 +52,14 @@ def word_products(
     region = tl.arange(0, REGIONS)
     word_places = words + word_rows[:, None] * D
     region_places = regions + (image * R + region)[None, :] * D
+    DTYPE: tl.constexpr = tl.float32 if WIDE else regions.dtype.element_ty
     product = tl.zeros((ROWS, REGIONS), tl.float32)
     for k in range(0, D, BLOCK_K):
         inner = k + tl.arange(0, BLOCK_K)
-        t = load_operand(word_places + inner[None, :], valid[:, None] & (inner < D)[None, :], WIDE)
-        v = load_operand(region_places + inner[:, None], (region < R)[None, :] & (inner < D)[:, None], WIDE)
-        product = tl.dot(t, v, product, input_precision=PRECISION)
+        t = tl.load(word_places + inner[None, :], mask=valid[:, None] & (inner < D)[None, :], other=0.0)
+        inside = (region < R)[None, :] & (inner < D)[:, None]
+        v = tl.load(region_places + inner[:, None], mask=inside, other=0.0)
+        product = tl.dot(t.to(DTYPE), v.to(DTYPE), product, input_precision=PRECISION)
     return product
 
 
@@ -97,6 +87,7 @@ def context_squares(weights, gram, image, R, PRECISION: tl.constexpr, WIDE: tl.c
     REGIONS: tl.constexpr = weights.shape[1]
     region = tl.arange(0, REGIONS)
     places = gram + image * R * R + region[:, None] * R + region[None, :]
-    G = load_operand(places, (region < R)[:, None] & (region < R)[None, :], WIDE)
-    rounded = operand(weights, gram, WIDE)
+    DTYPE: tl.constexpr = tl.float32 if WIDE else gram.dtype.element_ty
+    G = tl.load(places, mask=(region < R)[:, None] & (region < R)[None, :], other=0.0).to(DTYPE)
+    rounded = weights.to(DTYPE)
     return tl.sum(tl.dot(rounded, G, input_precision=PRECISION) * rounded.to(tl.float32), axis=1)

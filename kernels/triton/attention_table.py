@@ -22,7 +22,7 @@ class Plan(NamedTuple):
     sgr: Tiles
 
 
-_INTERPRETED = Tile(64, 32)
+_INTERPRETED = Tile(64, 64)
 INTERPRETED = Plan(_INTERPRETED, Tiles(*[_INTERPRETED] * 4))
 
 

@@ -16,15 +16,7 @@ from torch import Tensor
 import triton
 import triton.language as tl
 
-from .attention import (
-    context_squares,
-    inverse_norm,
-    load_operand,
-    operand,
-    region_weights,
-    word_products,
-    words_of_rows,
-)
+from .attention import context_squares, inverse_norm, region_weights, word_products, words_of_rows
 from .groups import FEWEST_SLOTS, Part, Tile, gram_of, regions_tile, wide
 
 
@@ -36,13 +28,6 @@ def _store_units(product, bias, nodes, node_rows, valid, S):
     values *= inverse_norm(tl.sum(values * values, axis=1))[:, None]
     places = nodes + node_rows.to(tl.int64)[:, None] * S + column[None, :]
     tl.store(places, values.to(nodes.dtype.element_ty), mask=valid[:, None] & (column < S)[None, :])
-
-
-@triton.jit
-def _weight_tile(weight, rows, columns, R, C, stride, WIDE: tl.constexpr):
-    """weight^T: inputs `columns` (< C) down, outputs `rows` (< R) across."""
-    places = weight + rows[None, :] * stride + columns[:, None]
-    return load_operand(places, (rows < R)[None, :] & (columns < C)[:, None], WIDE)
 
 
 @triton.jit
@@ -76,18 +61,21 @@ def local_kernel(
     products = word_products(words, word_rows, valid, regions, image, R, D, ROWS, REGIONS, BLOCK_K, PRECISION, WIDE)
     weights = region_weights(products, R, sharpness, SLOTS)
     inverse = inverse_norm(context_squares(weights, gram, image, R, PRECISION, WIDE))
-    shares = operand(weights, regions, WIDE)
+    DTYPE: tl.constexpr = tl.float32 if WIDE else regions.dtype.element_ty
+    shares = weights.to(DTYPE)
     region, column = tl.arange(0, REGIONS), tl.arange(0, SIZE)
     region_places = regions + (image * R + region)[:, None] * D
     word_places = words + word_rows[:, None] * D
     local = tl.zeros((ROWS, SIZE), tl.float32)
     for k in range(0, D, BLOCK_K):
         inner = k + tl.arange(0, BLOCK_K)
-        v = load_operand(region_places + inner[None, :], (region < R)[:, None] & (inner < D)[None, :], WIDE)
+        inside = (region < R)[:, None] & (inner < D)[None, :]
+        v = tl.load(region_places + inner[None, :], mask=inside, other=0.0).to(DTYPE)
         t = tl.load(word_places + inner[None, :], mask=valid[:, None] & (inner < D)[None, :], other=0.0)
         apart = tl.dot(shares, v, input_precision=PRECISION) * inverse[:, None] - t.to(tl.float32)
-        w = _weight_tile(weight, column, inner, S, D, D, WIDE)
-        local = tl.dot(operand(apart * apart, regions, WIDE), w, local, input_precision=PRECISION)
+        inside = (column < S)[None, :] & (inner < D)[:, None]
+        w = tl.load(weight + column[None, :] * D + inner[:, None], mask=inside, other=0.0).to(DTYPE)
+        local = tl.dot((apart * apart).to(DTYPE), w, local, input_precision=PRECISION)
     _store_units(local, bias, nodes, group.to(tl.int64) * ROWS + tl.arange(0, ROWS), valid, S)
 
 
@@ -119,14 +107,16 @@ def global_kernel(
     image_places = image_vectors + image.to(tl.int64)[:, None] * D
     caption_places = caption_vectors + caption.to(tl.int64)[:, None] * D
     column = tl.arange(0, SIZE)
+    DTYPE: tl.constexpr = tl.float32 if WIDE else weight.dtype.element_ty
     product = tl.zeros((ROWS, SIZE), tl.float32)
     for k in range(0, D, BLOCK_K):
         inner = k + tl.arange(0, BLOCK_K)
         inside = valid[:, None] & (inner < D)[None, :]
         apart = tl.load(image_places + inner[None, :], mask=inside, other=0.0).to(tl.float32)
         apart -= tl.load(caption_places + inner[None, :], mask=inside, other=0.0).to(tl.float32)
-        w = _weight_tile(weight, column, inner, S, D, D, WIDE)
-        product = tl.dot(operand(apart * apart, weight, WIDE), w, product, input_precision=PRECISION)
+        inside = (column < S)[None, :] & (inner < D)[:, None]
+        w = tl.load(weight + column[None, :] * D + inner[:, None], mask=inside, other=0.0).to(DTYPE)
+        product = tl.dot((apart * apart).to(DTYPE), w, product, input_precision=PRECISION)
     _store_units(product, bias, nodes, pair.to(tl.int64) * SLOTS, valid, S)
 
 
@@ -147,17 +137,22 @@ def _edges(
     WIDE: tl.constexpr,
 ):
     """softmax((e_i M + u) . e_j) of the nodes `asking` over the nodes of their pair, `rows`; 0 outside of it."""
+    DTYPE: tl.constexpr = tl.float32 if WIDE else nodes.dtype.element_ty
     logits = tl.zeros((asking.shape[0], rows.shape[0]), tl.float32)
     for c in range(0, S, BLOCK_K):
         across = c + tl.arange(0, BLOCK_K)
         query = tl.zeros((asking.shape[0], BLOCK_K), tl.float32)
         for k in range(0, S, BLOCK_K):
             inner = k + tl.arange(0, BLOCK_K)
-            e = load_operand(nodes + asking[:, None] * S + inner[None, :], asks[:, None] & (inner < S)[None, :], WIDE)
-            query = tl.dot(e, _weight_tile(weight, across, inner, S, S, S, WIDE), query, input_precision=PRECISION)
+            inside = asks[:, None] & (inner < S)[None, :]
+            e = tl.load(nodes + asking[:, None] * S + inner[None, :], mask=inside, other=0.0).to(DTYPE)
+            inside = (across < S)[None, :] & (inner < S)[:, None]
+            w = tl.load(weight + across[None, :] * S + inner[:, None], mask=inside, other=0.0).to(DTYPE)
+            query = tl.dot(e, w, query, input_precision=PRECISION)
         query += tl.load(bias + across, mask=across < S, other=0.0)[None, :]
-        e = load_operand(nodes + rows[None, :] * S + across[:, None], valid[None, :] & (across < S)[:, None], WIDE)
-        logits = tl.dot(operand(query, nodes, WIDE), e, logits, input_precision=PRECISION)
+        inside = valid[None, :] & (across < S)[:, None]
+        e = tl.load(nodes + rows[None, :] * S + across[:, None], mask=inside, other=0.0).to(DTYPE)
+        logits = tl.dot(query.to(DTYPE), e, logits, input_precision=PRECISION)
     own = (pair_of_asking[:, None] == pair_of_row[None, :]) & valid[None, :]
     logits = tl.where(own, logits, float("-inf"))
     largest = tl.max(logits, axis=1)
@@ -189,13 +184,17 @@ def _reasoned(
     edges = _edges(
         nodes, edge, tilt, asking, asks, pair_of_asking, rows, valid, pair_of_row, S, BLOCK_K, PRECISION, WIDE
     )
-    shares, column = operand(edges, nodes, WIDE), tl.arange(0, SIZE)
+    DTYPE: tl.constexpr = tl.float32 if WIDE else nodes.dtype.element_ty
+    shares, column = edges.to(DTYPE), tl.arange(0, SIZE)
     product = tl.zeros((asking.shape[0], SIZE), tl.float32)
     for c in range(0, S, BLOCK_K):
         inner = c + tl.arange(0, BLOCK_K)
-        e = load_operand(nodes + rows[:, None] * S + inner[None, :], valid[:, None] & (inner < S)[None, :], WIDE)
-        mixed = operand(tl.dot(shares, e, input_precision=PRECISION), nodes, WIDE)
-        product = tl.dot(mixed, _weight_tile(update, column, inner, S, S, S, WIDE), product, input_precision=PRECISION)
+        inside = valid[:, None] & (inner < S)[None, :]
+        e = tl.load(nodes + rows[:, None] * S + inner[None, :], mask=inside, other=0.0).to(DTYPE)
+        mixed = tl.dot(shares, e, input_precision=PRECISION).to(DTYPE)
+        inside = (column < S)[None, :] & (inner < S)[:, None]
+        w = tl.load(update + column[None, :] * S + inner[:, None], mask=inside, other=0.0).to(DTYPE)
+        product = tl.dot(mixed, w, product, input_precision=PRECISION)
     return tl.maximum(product + tl.load(bias + column, mask=column < S, other=0.0)[None, :], 0.0)
 
 
