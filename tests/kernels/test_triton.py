@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = sorted(path.name for path in Path(__file__).with_name("triton").glob("test_*.py"))
+PATHS = sorted(Path(__file__).with_name("triton").glob("test_*.py"))
+FILES = [path.name for path in PATHS]
+LONG = [path.name for path in PATHS if "mark.kernels" in path.read_text()]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_interpreted(file: str) -> None:
+def run(file: str, chosen: str) -> None:
     command = [
         sys.executable,
         "-m",
@@ -27,9 +28,23 @@ def test_interpreted(file: str) -> None:
         "no:cacheprovider",
         "-p",
         "no:xdist",
+        "-m",
+        chosen,
         f"tests/kernels/triton/{file}",
     ]
     settings = {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PCSR_FAST_"))}
     done = subprocess.run(command, cwd=ROOT, env=kept | settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_interpreted(file: str) -> None:
+    run(file, "not kernels")
+
+
+@pytest.mark.kernels
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("file", LONG)
+def test_interpreted_at_length(file: str) -> None:
+    run(file, "kernels")
