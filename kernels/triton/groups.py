@@ -16,10 +16,11 @@ FEWEST_SLOTS = 16  # what tensor cores take of rows
 
 
 class Tile(NamedTuple):
-    """Tile of a launch: rows of it, width of the steps of its products, and the compiler's options."""
+    """Tile of a launch: rows, width of the steps of its products, columns of a projection, the compiler's options."""
 
     rows: int
     block_k: int
+    columns: int = 256
     warps: int = 8
     stages: int = 2
     precision: str = "ieee"
@@ -58,15 +59,16 @@ def _table(captions: Sequence[int], each: int) -> list[list[int]]:
 def grid_parts(
     lengths: Sequence[int], images: int, rows: int, first: int, chunk: int, device: torch.device
 ) -> Iterator[Part]:
-    """All pairs of images with captions of these lengths, about `chunk` rows at a time.
+    """All pairs of images with the captions that fit into a tile of `rows`, about `chunk` rows at a time.
 
-    A caption takes a power of two of rows, `first` of them before its words; a tile has `rows`, or a caption's if more.
+    A caption takes a power of two of a tile's rows, `first` of them before its words.
     """
     members: dict[int, list[int]] = {}
     for caption, length in enumerate(lengths):
-        members.setdefault(_slots(length, first), []).append(caption)
+        if length + first <= rows:
+            members.setdefault(_slots(length, first), []).append(caption)
     for slots, captions in sorted(members.items()):
-        each = max(1, rows // slots)
+        each = rows // slots
         table = torch.tensor(_table(captions, each), dtype=torch.int32, device=device)
         groups, step = len(table) * images, max(1, chunk // (each * slots))
         for start in range(0, groups, step):
@@ -75,14 +77,20 @@ def grid_parts(
 
 
 def pair_parts(
-    lengths: Sequence[int], pairs: tuple[Sequence[int], Sequence[int]], rows: int, first: int, chunk: int, device: Any
+    lengths: Sequence[int],
+    pairs: tuple[Sequence[int], Sequence[int]],
+    rows: int,
+    first: int,
+    chunk: int,
+    device: torch.device,
 ) -> Iterator[Part]:
     """The same of pairs (images, captions) alone; those of one image share its tiles."""
     members: dict[int, dict[int, list[int]]] = {}
     for image, caption in sorted(zip(*pairs, strict=True)):
-        members.setdefault(_slots(lengths[caption], first), {}).setdefault(image, []).append(caption)
+        if lengths[caption] + first <= rows:
+            members.setdefault(_slots(lengths[caption], first), {}).setdefault(image, []).append(caption)
     for slots, by_image in sorted(members.items()):
-        each = max(1, rows // slots)
+        each = rows // slots
         tables = [(image, group) for image, captions in by_image.items() for group in _table(captions, each)]
         step = max(1, chunk // (each * slots))
         for start in range(0, len(tables), step):

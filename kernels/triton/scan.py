@@ -44,9 +44,10 @@ def scan_kernel(
     _, word_rows, valid = words_of_rows(captions, lengths, group, L, 0, SLOTS, ROWS)
     products = word_products(words, word_rows, valid, regions, image, R, D, ROWS, REGIONS, BLOCK_K, PRECISION, WIDE)
     weights = region_weights(products, R, sharpness, SLOTS)
+    dots = tl.sum(weights * products, axis=1)
     norms = context_squares(weights, gram, image, R, PRECISION, WIDE)
     norms *= tl.load(squares + word_rows, mask=valid, other=0.0)
-    cosines = tl.sum(weights * products, axis=1) / tl.sqrt_rn(tl.maximum(norms, EPSILON * EPSILON))
+    cosines = dots / tl.sqrt_rn(tl.maximum(norms, EPSILON * EPSILON))
     CAPTIONS: tl.constexpr = ROWS // SLOTS
     total = tl.sum(tl.reshape(tl.where(valid, cosines, 0.0), (CAPTIONS, SLOTS)), axis=1)
     one = tl.load(captions + group * CAPTIONS + tl.arange(0, CAPTIONS))
