@@ -11,7 +11,7 @@ import torch
 
 from .groups import Tile
 from .launch import interpreting
-from .launch_table import ARCHITECTURES, architecture_of
+from .launch_table import architecture_of
 from .sgr import Tiles
 
 
@@ -25,21 +25,24 @@ class Plan(NamedTuple):
 _INTERPRETED = Tile(64, 64)
 INTERPRETED = Plan(_INTERPRETED, Tiles(*[_INTERPRETED] * 4))
 
-
-def _plain(precision: str) -> Plan:
-    tile = Tile(64, 16, precision=precision)
-    return Plan(tile, Tiles(tile, tile, tile, tile))
-
-
-def _halves(tile: Tile) -> dict[str, Plan]:
-    plan = Plan(tile, Tiles(tile, tile, tile, tile))
-    return {"bfloat16": plan, "float16": plan}
-
-
-TABLE: dict[int | str, dict[str, Plan]] = {
-    architecture: {"float32": _plain("ieee"), "tf32x3": _plain("tf32x3")} | _halves(Tile(128, 64, stages=3))
-    for architecture in (*ARCHITECTURES, "hip")
+_SMALL, _SPLIT = Tile(64, 16), Tile(64, 16, columns=128, precision="tf32x3")
+_PLAIN = {
+    "float32": Plan(_SMALL, Tiles(_SMALL, _SMALL, _SMALL, _SMALL)),
+    "tf32x3": Plan(_SPLIT, Tiles(_SPLIT, _SPLIT, _SPLIT, _SPLIT)),
 }
+_LARGE, _MIDDLE = Tile(128, 64, stages=3), Tile(64, 64)
+_AMD = Tile(64, 32)
+_HALF = {
+    80: Plan(_LARGE, Tiles(_MIDDLE, _MIDDLE, Tile(128, 32), _LARGE)),
+    90: Plan(_LARGE, Tiles(_LARGE, _LARGE, Tile(128, 64, columns=128, stages=3), _LARGE)),
+    "hip": Plan(_AMD, Tiles(_AMD, _AMD, _AMD, _AMD)),
+}
+_HALF[100] = _HALF[90]
+# "tf32x3" are float32 inputs as three products on tensor cores.
+TABLE: dict[int | str, dict[str, Plan]] = {
+    architecture: _PLAIN | {"bfloat16": plan, "float16": plan} for architecture, plan in _HALF.items()
+}
+TABLE["hip"]["tf32x3"] = _PLAIN["float32"]
 
 
 def plan_for(dtype: torch.dtype, device: torch.device, exact: bool) -> Plan:
