@@ -34,7 +34,7 @@ _LARGE, _MIDDLE = Tile(128, 64, stages=3), Tile(64, 64)
 _AMD = Tile(64, 32)
 _HALF = {
     80: Plan(_LARGE, Tiles(_MIDDLE, _MIDDLE, Tile(128, 32), _LARGE)),
-    90: Plan(_LARGE, Tiles(_LARGE, _LARGE, Tile(128, 64, columns=128, stages=3), _LARGE)),
+    90: Plan(_LARGE, Tiles(_LARGE, _LARGE, _LARGE, _LARGE)),
     "hip": Plan(_AMD, Tiles(_AMD, _AMD, _AMD, _AMD)),
 }
 _HALF[100] = _HALF[90]
@@ -43,6 +43,8 @@ TABLE: dict[int | str, dict[str, Plan]] = {
     architecture: _PLAIN | {"bfloat16": plan, "float16": plan} for architecture, plan in _HALF.items()
 }
 TABLE["hip"]["tf32x3"] = _PLAIN["float32"]
+TABLE[80]["tf32x3"] = Plan(_SPLIT, Tiles(_SPLIT._replace(columns=64), _SPLIT, _SPLIT, _SPLIT))
+TABLE[80]["float32"] = Plan(_SMALL, Tiles(_SMALL._replace(stages=1), _SMALL, _SMALL, _SMALL))
 
 
 def plan_for(dtype: torch.dtype, device: torch.device, exact: bool) -> Plan:

@@ -1,7 +1,7 @@
 """Nodes of SGR's graphs: local and global agreements of every pair, up to their length (METHODS 2.1; KERNELS 1, K4).
 
-A node is l2norm(W x + b). W x + b is stored, some columns at a time, and 1 / |W x + b| beside it, which the first step of
-the graph multiplies by.
+A node is l2norm(W x + b). Where a tile does not hold all its columns, W x + b is stored, some columns at a time, and
+1 / |W x + b| beside it, which the first step of the graph multiplies by.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from .attention import context_squares, inverse_norm, region_weights, word_produ
 
 
 @triton.jit
-def _store(values, bias, nodes, rows, valid, column, S):
-    """Add the bias to some columns of rows, store them, and return their squares' sums."""
+def _store(values, bias, nodes, rows, valid, column, S, PARTS: tl.constexpr):
+    """Add the bias to some columns of rows, store them, as nodes if they are all, and return their squares' sums."""
     values += tl.load(bias + column, mask=column < S, other=0.0)[None, :]
+    squares = tl.sum(values * values, axis=1)
+    if PARTS == 1:
+        values *= inverse_norm(squares)[:, None]
     places = nodes + rows[:, None] * S + column[None, :]
     tl.store(places, values.to(nodes.dtype.element_ty), mask=valid[:, None] & (column < S)[None, :])
-    return tl.sum(values * values, axis=1)
+    return squares
 
 
 @triton.jit
@@ -72,8 +75,9 @@ def local_kernel(
             inside = (column < S)[None, :] & (inner < D)[:, None]
             w = tl.load(weight + column[None, :] * D + inner[:, None], mask=inside, other=0.0).to(DTYPE)
             local = tl.dot((apart * apart).to(DTYPE), w, local, input_precision=PRECISION)
-        squares += _store(local, bias, nodes, rows, valid, column, S)
-    tl.store(scales + rows, inverse_norm(squares), mask=valid)
+        squares += _store(local, bias, nodes, rows, valid, column, S, PARTS)
+    if PARTS > 1:
+        tl.store(scales + rows, inverse_norm(squares), mask=valid)
 
 
 @triton.jit
@@ -119,5 +123,6 @@ def global_kernel(
             inside = (column < S)[None, :] & (inner < D)[:, None]
             w = tl.load(weight + column[None, :] * D + inner[:, None], mask=inside, other=0.0).to(DTYPE)
             product = tl.dot((apart * apart).to(DTYPE), w, product, input_precision=PRECISION)
-        squares += _store(product, bias, nodes, rows, valid, column, S)
-    tl.store(scales + rows, inverse_norm(squares), mask=valid)
+        squares += _store(product, bias, nodes, rows, valid, column, S, PARTS)
+    if PARTS > 1:
+        tl.store(scales + rows, inverse_norm(squares), mask=valid)

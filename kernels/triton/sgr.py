@@ -50,7 +50,7 @@ class Sides(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Tiles of the four kernels. Those of `reason` and `answer` grow to hold a pair whole."""
+    """Tiles of the four kernels. `glob` takes the columns of `local`; `reason` and `answer` grow to hold a pair whole."""
 
     local: Tile
     glob: Tile
@@ -120,9 +120,9 @@ def _make_nodes(sides: Sides, gram: Tensor, graph: Graph, sharpness: float, part
         EACH=part.captions.shape[1],
         ROWS=tiles.glob.rows,
         **shared,
-        **_common(graph, tiles.glob, part),
+        **_common(graph, tiles.glob._replace(columns=tiles.local.columns), part),
     )
-    return Nodes(values, scales)
+    return Nodes(values, scales if graph.tilt.shape[1] > tiles.local.columns else None)
 
 
 def _answer(sides: Sides, graph: Graph, part: Part, tiles: Tiles, nodes: Nodes, scores: Tensor) -> None:
