@@ -84,10 +84,18 @@ def region_weights(products, R, sharpness, SLOTS: tl.constexpr):
 @triton.jit
 def context_squares(weights, gram, image, R, PRECISION: tl.constexpr, WIDE: tl.constexpr):
     """|c_w|^2 = a^T G a of the contexts c_w = sum_r a_r v_r, from the Gram matrix of an image's regions."""
-    REGIONS: tl.constexpr = weights.shape[1]
-    region = tl.arange(0, REGIONS)
-    places = gram + image * R * R + region[:, None] * R + region[None, :]
-    DTYPE: tl.constexpr = tl.float32 if WIDE else gram.dtype.element_ty
-    G = tl.load(places, mask=(region < R)[:, None] & (region < R)[None, :], other=0.0).to(DTYPE)
-    rounded = weights.to(DTYPE)
-    return tl.sum(tl.dot(rounded, G, input_precision=PRECISION) * rounded.to(tl.float32), axis=1)
+    region, matrix = tl.arange(0, weights.shape[1]), gram + image * R * R
+    if gram.dtype.element_ty == tl.float32 and PRECISION == "ieee":
+        # A row of G at a time: a product of so many float32 columns at once spills.
+        squares = tl.zeros((weights.shape[0],), tl.float32)
+        for r in range(0, R):
+            row = tl.load(matrix + r * R + region, mask=region < R, other=0.0)
+            own = tl.sum(tl.where((region == r)[None, :], weights, 0.0), axis=1)
+            squares += own * tl.sum(weights * row[None, :], axis=1)
+        return squares
+    else:
+        DTYPE: tl.constexpr = tl.float32 if WIDE else gram.dtype.element_ty
+        inside = (region < R)[:, None] & (region < R)[None, :]
+        G = tl.load(matrix + region[:, None] * R + region[None, :], mask=inside, other=0.0).to(DTYPE)
+        rounded = weights.to(DTYPE)
+        return tl.sum(tl.dot(rounded, G, input_precision=PRECISION) * rounded.to(tl.float32), axis=1)

@@ -44,7 +44,6 @@ TABLE: dict[int | str, dict[str, Plan]] = {
 }
 TABLE["hip"]["tf32x3"] = _PLAIN["float32"]
 TABLE[80]["tf32x3"] = Plan(_SPLIT, Tiles(_SPLIT._replace(columns=64), _SPLIT, _SPLIT, _SPLIT))
-TABLE[80]["float32"] = Plan(_SMALL, Tiles(_SMALL._replace(stages=1), _SMALL, _SMALL, _SMALL))
 
 
 def plan_for(dtype: torch.dtype, device: torch.device, exact: bool) -> Plan:
