@@ -14,6 +14,7 @@ from pcsr_fast.ops.cpu import cross_attention as cpu
 from pcsr_fast.ops.cross_attention_blocks import grid_blocks, run_blocks
 from pcsr_fast.ops.cross_attention_checks import check_word_counts
 from pcsr_fast.ops.cross_attention_forms import evaluation, prepare, uses_batch_statistics
+from pcsr_fast.ops.triton import cross_attention as triton
 from pcsr_fast.reference import cross_attention as truth
 from pcsr_fast.reference.cross_attention import HeadParameters
 from pcsr_fast.reference.saf import FiltrationScores, SafParameters
@@ -99,5 +100,6 @@ def _reference_filtration(*arguments: Any) -> FiltrationScores:
 backends.register(SIMILARITY, "cpu", cpu.cross_attention_similarity, cpu.supports)
 backends.register(SIMILARITY, "reference", _reference)
 backends.register(SIMILARITY, "torch", lambda *arguments: _torch(*arguments)[0])
+backends.register(SIMILARITY, "triton", triton.cross_attention_similarity, triton.supports)
 backends.register(FILTRATION, "reference", _reference_filtration)
 backends.register(FILTRATION, "torch", _torch)

@@ -17,6 +17,7 @@ from pcsr_fast.ops.cpu import cross_attention as cpu
 from pcsr_fast.ops.cpu import cross_attention_pairs as cpu_pairs
 from pcsr_fast.ops.cross_attention_blocks import gradient_by_blocks, grid_blocks, pair_blocks, run_blocks
 from pcsr_fast.ops.cross_attention_forms import Operands, evaluation, prepare
+from pcsr_fast.ops.triton import cross_attention as triton
 
 PAIRS, GRADIENT = "cross_attention_pairs", "cross_attention_gradient"
 
@@ -80,6 +81,10 @@ def _cpu_pairs(given: Problem, scores: Tensor, rows: Tensor, captions: Tensor) -
     return scores.index_put((rows, captions), found)
 
 
+def _triton_pairs(given: Problem, scores: Tensor, rows: Tensor, captions: Tensor) -> Tensor:
+    return triton.cross_attention_pairs(*given, scores, (rows, captions))
+
+
 def _cpu_gradient(given: Problem, upstream: Tensor, rows: Tensor | None, captions: Tensor | None) -> Sequence[Tensor]:
     """That of exact scores, whatever precision they were asked at."""
     if rows is None or captions is None:
@@ -94,7 +99,10 @@ def _cpu_gradient(given: Problem, upstream: Tensor, rows: Tensor | None, caption
 backends.register(PAIRS, "cpu", _cpu_pairs, cpu.supports)
 backends.register(PAIRS, "reference", _reference_pairs)
 backends.register(PAIRS, "torch", _torch_pairs)
+backends.register(PAIRS, "triton", _triton_pairs, triton.supports)
 # (problem, gradient of the scores (B, C), rows, captions of the pairs that have one, None for all) -> gradient.
 backends.register(GRADIENT, "cpu", _cpu_gradient, cpu.supports)
 backends.register(GRADIENT, "reference", _reference_gradient)
 backends.register(GRADIENT, "torch", _torch_gradient)
+# Few pairs have a gradient: the batched form computes them again with a graph.
+backends.register(GRADIENT, "triton", _torch_gradient, triton.supports)

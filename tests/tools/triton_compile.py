@@ -129,7 +129,7 @@ class Recorder:
         self.seen.add(key)
         compiled = triton.compile(source, target=TARGETS[self.target], options=launch)
         constants = {p.name: arguments[p.name] for p in kernel.params if p.is_constexpr}
-        multiplies = constants.get("LOADED") is False
+        multiplies = "PRECISION" in constants and not constants.get("LOADED")
         nvidia = "cubin" in compiled.asm
         own = _nvidia(compiled.asm["cubin"], multiplies) if nvidia else _amd(compiled.asm["amdgcn"])
         types = [TYPES[value.dtype][1:] for value in arguments.values() if isinstance(value, torch.Tensor)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pcsr_fast.kernels.triton import contrastive, hinge, mixture, ranks, scatter, search
+from pcsr_fast.kernels.triton import attention_table, contrastive, groups, hinge, mixture, ranks, scan, scatter, search, sgr
 from pcsr_fast.kernels.triton.launch import Plan, Sides
 from pcsr_fast.kernels.triton.launch_table import READING, TABLE
 from pcsr_fast.kernels.triton.softmax import Loss
@@ -118,3 +118,25 @@ def launches(target: str) -> Iterator[None]:
     for dtype in dict.fromkeys(DTYPES.values()):
         sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS)
         yield scatter.hardest_gradients(upstream, upstream, sides.x, sides.y, chosen, chosen)
+    yield from _heads(architecture)
+
+
+def _heads(architecture: int | str) -> Iterator[None]:
+    """SCAN and SGR at the sizes as published, for captions of the usual length and for the longest."""
+    images, regions, width, size, steps = 2, 36, 1024, 256, 3
+    scores = torch.zeros(images, 8)
+    for name, dtype in DTYPES.items():
+        plan = attention_table.TABLE[architecture][name]
+        vectors = torch.zeros(size), torch.zeros(steps, size)
+        narrow = [torch.zeros(size, width, dtype=dtype), torch.zeros(steps, size, size, dtype=dtype)]
+        maps = (narrow[0], vectors[0]) * 2 + (narrow[1], vectors[1]) * 2
+        graph = sgr.Graph(*maps, vectors[0], 0.5)
+        for length in (24, 127):
+            lengths = torch.full((8,), length, dtype=torch.int32)
+            words, both = torch.zeros(8, length, width, dtype=dtype), torch.zeros(8, width, dtype=dtype)
+            sides = sgr.Sides(torch.zeros(images, regions, width, dtype=dtype), words, both[:images], both, lengths)
+            known = (lengths.tolist(), images)
+            parts = groups.grid_parts(*known, plan.scan.rows, 0, 65536, scores.device)
+            yield scan.scan_scores(sides.regions, words, lengths, 9.0, parts, plan.scan, scores)
+            parts = groups.grid_parts(*known, plan.sgr.local.rows, 1, 65536, scores.device)
+            yield sgr.sgr_scores(sides, graph, 9.0, parts, plan.sgr, scores)
