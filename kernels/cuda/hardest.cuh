@@ -7,6 +7,8 @@
 
 namespace pcsr::cuda {
 
+// MATRICES: whether `shift` may say matrix; without that, sums of wgmma and all else fit the registers.
+template <bool MATRICES>
 struct HardestNegatives {
     const std::int64_t* row_groups; // null: a row and the column of the same index are a pair
     const std::int64_t* column_groups;
@@ -38,15 +40,16 @@ struct HardestNegatives {
     }
     __device__ __forceinline__ void add(Key& row_best, Key& column_best, float score, int row, int column,
                                         const Tile& tile, const Staged& staged) const {
-        if (own && tile.first_row + row == tile.first_column + column) {
+        if (row == column && own && tile.first_row == tile.first_column) {
             own[tile.first_row + row] = score;
         }
         if (staged.row_groups[row] == staged.column_groups[column]) {
             return;
         }
         float margin = staged.row_margins[row] + staged.column_margins[column];
-        if (shift == Shift::matrix) {
-            margin = margins[(tile.first_row + row) * margin_stride + tile.first_column + column];
+        if (MATRICES && shift == Shift::matrix) {
+            margin =
+                margins[static_cast<std::int64_t>(tile.first_row + row) * margin_stride + tile.first_column + column];
         }
         const std::uint32_t order = ordered(score + margin);
         row_best = combine(row_best, packed(order, static_cast<std::uint32_t>(tile.first_column + column)));

@@ -49,7 +49,8 @@ struct HingeSums {
         }
         float by_row = staged.row_margins[row], by_column = staged.column_margins[column];
         if (shift == Shift::matrix) {
-            by_row = margins[(tile.first_row + row) * margin_step + tile.first_column + column];
+            by_row =
+                margins[static_cast<std::int64_t>(tile.first_row + row) * margin_step + tile.first_column + column];
         }
         by_row = shift == Shift::column ? by_column : by_row;
         by_column = shift == Shift::none ? by_column : by_row;

@@ -46,10 +46,10 @@ FAULTS = {
         "reduce.cuh", "const bool inside = place < ", "const bool inside = true || place < ", "address"
     ),
     "no barrier before the reduction": Fault(
-        "reduce.cuh", "    __syncthreads();\n    reduce_fragments", "    reduce_fragments"
+        "reduce.cuh", "    Layout::sync();\n    reduce_fragments", "    reduce_fragments"
     ),
     "no barrier after the reduction": Fault(
-        "reduce.cuh", "staged, partials);\n    __syncthreads();", "staged, partials);"
+        "reduce.cuh", "staged, partials);\n    Layout::sync();", "staged, partials);"
     ),
     "lanes are left out": Fault(
         "reduce.cuh", "combine_lanes<Reduction>(best, 1, 4)", "combine_lanes<Reduction>(best, 1, 2)"

@@ -18,7 +18,7 @@ import pybind11
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 CACHE = ROOT / "build" / "cuda-emulation"
-RUNTIME = ("emulation.cpp", "operations.cpp", "fibers.cpp", "fragments.cpp")
+RUNTIME = ("emulation.cpp", "operations.cpp", "fibers.cpp", "fragments.cpp", "phases.cpp")
 
 
 class Variant(NamedTuple):

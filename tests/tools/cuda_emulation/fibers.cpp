@@ -44,6 +44,7 @@ namespace emulation {
 namespace {
 
 constexpr std::size_t STACK = 256 << 10;
+constexpr std::size_t ALIGNMENT = 1024; // of shared memory
 constexpr int SAVED_REGISTERS = 6;
 
 struct Scheduler {
@@ -132,7 +133,8 @@ void acquire([[maybe_unused]] void* what) {
 }
 
 SharedBlock::SharedBlock(std::size_t bytes)
-    : data_(static_cast<unsigned char*>(std::aligned_alloc(128, (bytes + 127) / 128 * 128))) {
+    : data_(
+          static_cast<unsigned char*>(std::aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT))) {
     for (std::size_t k = 0; k < bytes; ++k) {
         reinterpret_cast<volatile unsigned char*>(data_)[k] = 0xff;
     }
