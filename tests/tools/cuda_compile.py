@@ -59,7 +59,7 @@ def _compiled(source: Path, target: str) -> Path:
 def short_name(mangled: str) -> str:
     """Name and template arguments of a kernel."""
     plain = _output("c++filt", mangled).strip().removeprefix("void ").replace("pcsr::cuda::", "")
-    functions = re.sub(r"&\((\w+)\((?:[^()]|\([^()]*\))*\)\)", r"\1", plain)
+    functions = re.sub(r"&(?:\((\w+)\((?:[^()]|\([^()]*\))*\)\)|(\w+))", r"\1\2", plain)
     return functions.split("(")[0]
 
 
@@ -81,9 +81,8 @@ def _opcodes(cubin: Path) -> dict[str, dict[str, int]]:
 
 def _dynamic() -> dict[str, int]:
     """Bytes of shared memory that launchers ask for, by the start of a kernel's name."""
-    return {
-        name: int(size) for name, size in map(str.split, _output(build_program("shared_bytes", "plain")).splitlines())
-    }
+    lines = _output(build_program("shared_bytes", "plain")).splitlines()
+    return {"": 0} | {name: int(size) for name, size in map(str.split, lines)}
 
 
 def _unpacked(container: Path, folder: Path) -> tuple[list[Path], str]:
@@ -130,7 +129,7 @@ def rows(container: Path, dynamic: dict[str, int]) -> list[Row]:
 
 def main(*words: str) -> None:
     """The command line."""
-    libraries = [Path(word) for word in words if word.endswith(".so")]
+    libraries = [Path(word).resolve() for word in words if word.endswith(".so")]
     targets = [word for word in words if word in TARGETS] or TARGETS
     few = "--few" in words
     sources = [source for source in launchers() if not few or source.stem == "hardest"]
