@@ -13,8 +13,7 @@ cudaError_t unpack(const Queue& queue, const Key* keys, std::int64_t count, floa
     return error != cudaSuccess ? error : launch(queue, &unpack_keys, blocks, THREADS, 0, keys, count, values, indices);
 }
 
-template <bool MATRICES>
-HardestNegatives<MATRICES> epilogue_of(const HardestSearch& search) {
+HardestNegatives epilogue_of(const HardestSearch& search) {
     return {search.row_groups, search.column_groups, search.margins,     search.margin_stride,
             search.shift,      search.row_keys,      search.column_keys, search.own};
 }
@@ -26,9 +25,9 @@ cudaError_t find(const Queue& queue, const Product& product, Arithmetic arithmet
         return error;
     }
     if (wide && search.shift != Shift::matrix) {
-        return walk_wide(queue, product, arithmetic, epilogue_of<false>(search));
+        return walk_wide(queue, product, arithmetic, epilogue_of(search));
     }
-    return walk(queue, product, arithmetic, epilogue_of<true>(search));
+    return walk(queue, product, arithmetic, epilogue_of(search));
 }
 
 } // namespace

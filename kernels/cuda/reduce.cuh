@@ -90,13 +90,13 @@ __device__ __forceinline__ void reduce_tile(const typename Layout::Fragments& su
         for (int warp = 1; warp < Layout::WARPS_ACROSS; ++warp) {
             value = Reduction::combine(value, partials.rows[warp][place]);
         }
-        reduction.keep_row(tile.first_row + place, value);
+        reduction.keep_row(tile, place, value);
     } else if (inside) {
         Value value = partials.columns[0][place];
         for (int warp = 1; warp < Layout::WARPS_DOWN; ++warp) {
             value = Reduction::combine(value, partials.columns[warp][place]);
         }
-        reduction.keep_column(tile.first_column + place, value);
+        reduction.keep_column(tile, place, value);
     }
 }
 

@@ -96,7 +96,9 @@ void run_block(std::size_t shared, const std::string& order) {
     machine.warps.assign((machine.count + LANES - 1) / LANES, Warp());
     machine.barriers = machine.part_barriers = machine.at_part_barrier = 0;
     machine.phases.clear();
-    machine.boxes.clear();
+    for (Box& box : machine.boxes) {
+        box.barrier = nullptr;
+    }
     for (int i = 0; i < machine.count; ++i) {
         machine.threads[i]->state = State::ready;
         machine.threads[i]->copies.assign(1, {});
@@ -113,7 +115,7 @@ void run_block(std::size_t shared, const std::string& order) {
             return;
         }
     }
-    if (!machine.boxes.empty()) {
+    if (std::any_of(std::begin(machine.boxes), std::end(machine.boxes), [](const Box& box) { return box.barrier; })) {
         machine.error = "block " + std::to_string(machine.block.x) + " has ended before its copies";
         machine.code = KERNEL_ERROR;
         machine.failed = true;

@@ -18,6 +18,7 @@ constexpr int LANES = 32;
 constexpr int MOST_THREADS = 1024;
 constexpr int KERNEL_ERROR = 719; // cudaErrorLaunchFailure
 constexpr int BAD_CONFIGURATION = 9;
+constexpr int MOST_BOXES = 64;
 
 enum class State { ready, at_block_barrier, at_part_barrier, at_warp_operation, at_phase, done };
 
@@ -56,7 +57,7 @@ struct Machine {
     const std::function<void()>* body = nullptr;
     std::vector<std::unique_ptr<SharedBlock>> shared;
     std::map<void*, Phases> phases;
-    std::vector<Box> boxes;
+    Box boxes[MOST_BOXES]; // of no barrier: free; an array, as sanitizers see what allocates
     int part_barriers = 0, at_part_barrier = 0;
     std::string order;
     std::mt19937 random;

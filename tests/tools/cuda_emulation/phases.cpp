@@ -78,15 +78,21 @@ bool arrives_at_once() {
 void start_box(const Box& box) {
     Phases& phases = phases_of(box.barrier);
     release(&phases.under_way);
-    machine.boxes.push_back(box);
-    wake(box.barrier);
+    for (Box& slot : machine.boxes) {
+        if (!slot.barrier) {
+            slot = box;
+            wake(box.barrier);
+            return;
+        }
+    }
+    fail("cp.async.bulk.tensor", "more copies under way than the emulation holds");
 }
 
 bool next_box(void* barrier, Box& box) {
-    for (auto at = machine.boxes.begin(); at != machine.boxes.end(); ++at) {
-        if (at->barrier == barrier) {
-            box = *at;
-            machine.boxes.erase(at);
+    for (Box& slot : machine.boxes) {
+        if (slot.barrier == barrier) {
+            box = slot;
+            slot.barrier = nullptr;
             acquire(&phases_of(barrier).under_way);
             return true;
         }
