@@ -12,7 +12,7 @@ CPP_SOURCES = $(shell find csrc kernels tests -name '*.cpp' -o -name '*.h' -o -n
 # A CUDA build of torch brings the one triton that it works with: the locked one is for builds that bring none.
 BRINGS_TRITON = from importlib.metadata import requires; print(any(r.startswith("triton") for r in requires("torch") or []))
 
-.PHONY: help venv demo test test-kernels test-gpu sanitize lint format build lock clean
+.PHONY: help venv demo test test-kernels test-gpu bench-gpu sanitize sanitize-gpu lint format build lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -51,6 +51,13 @@ test-gpu: venv ## tests of GPU kernels on a GPU
 
 sanitize: venv ## native tests under the address, undefined and thread sanitizers (Linux, gcc), for minutes
 	$(BIN)/python tests/csrc/sanitize.py $(ARGS)
+
+# Without torch's pool of memory, in which an access beyond one tensor lands in another.
+sanitize-gpu: venv ## tests that need a GPU under each tool of compute-sanitizer, for an hour
+	@command -v compute-sanitizer >/dev/null || { echo "error: compute-sanitizer was not found; it comes with the CUDA toolkit" >&2; exit 1; }
+	for tool in memcheck racecheck initcheck synccheck; do \
+		PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --target-processes all --error-exitcode 1 \
+		$(BIN)/python -m pytest -n 0 -q --timeout=0 -p no:cacheprovider -m gpu $(ARGS) || exit 1; done
 
 lint: venv ## ruff, mypy and clang-format, changing nothing
 	$(BIN)/ruff check .

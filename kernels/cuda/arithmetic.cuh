@@ -53,8 +53,8 @@ struct TensorCores {
 
     static __device__ __forceinline__ void accumulate(Fragments& sums, const unsigned char* x, const unsigned char* y) {
         const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        const int x_row = warp / WARPS_ACROSS * WARP_ROWS + lane % 16;
-        const int y_row = warp % WARPS_ACROSS * WARP_COLUMNS + lane % 8 + lane / 16 * 8;
+        const int x_row = warp / TileLayout::WARPS_ACROSS * WARP_ROWS + lane % 16;
+        const int y_row = warp % TileLayout::WARPS_ACROSS * WARP_COLUMNS + lane % 8 + lane / 16 * 8;
 #pragma unroll
         for (int half = 0; half < ROW_BYTES / CHUNK; half += 2) {
             std::uint32_t a[WARP_ROWS / 16][4];
@@ -89,7 +89,7 @@ struct PlainFloats {
     static constexpr int BLOCKS_PER_SM = 2;
 
     static __device__ __forceinline__ void accumulate(Fragments& sums, const unsigned char* x, const unsigned char* y) {
-        const Place place;
+        const Place place(threadIdx.x);
 #pragma unroll 1
         for (int pair = 0; pair < ROW_BYTES / 8; ++pair) {
             float2 a[WARP_ROWS / 16][2];

@@ -38,31 +38,59 @@ struct HardestNegatives {
     }
     __device__ __forceinline__ void add(Key& row_best, Key& column_best, float score, int row, int column,
                                         const Tile& tile, const Staged& staged) const {
-        if (own && tile.first_row + row == tile.first_column + column) {
+        if (row == column && own && shift != Shift::matrix && tile.first_row == tile.first_column) {
             own[tile.first_row + row] = score;
         }
         if (staged.row_groups[row] == staged.column_groups[column]) {
             return;
         }
-        float margin = staged.row_margins[row] + staged.column_margins[column];
-        if (shift == Shift::matrix) {
-            margin = margins[(tile.first_row + row) * margin_stride + tile.first_column + column];
-        }
+        const float margin = staged.row_margins[row] + staged.column_margins[column];
         const std::uint32_t order = ordered(score + margin);
-        row_best = combine(row_best, packed(order, static_cast<std::uint32_t>(tile.first_column + column)));
-        column_best = combine(column_best, packed(order, static_cast<std::uint32_t>(tile.first_row + row)));
+        row_best = combine(row_best, packed(order, static_cast<std::uint32_t>(column)));
+        column_best = combine(column_best, packed(order, static_cast<std::uint32_t>(row)));
     }
-    __device__ __forceinline__ void keep_row(std::int64_t row, Key best) const { keep(row_keys + row, best); }
-    __device__ __forceinline__ void keep_column(std::int64_t column, Key best) const {
-        keep(column_keys + column, best);
+    // Indices are within the tile until here.
+    __device__ __forceinline__ void keep_row(const Tile& tile, int row, Key best) const {
+        keep(row_keys + tile.first_row + row, best, tile.first_column);
     }
-    static __device__ __forceinline__ void keep(Key* key, Key best) {
+    __device__ __forceinline__ void keep_column(const Tile& tile, int column, Key best) const {
+        keep(column_keys + tile.first_column + column, best, tile.first_row);
+    }
+    static __device__ __forceinline__ void keep(Key* key, Key best, int first) {
         if (best) {
-            atomicMax(key, best);
+            atomicMax(key, best - static_cast<unsigned>(first)); // the index is inverted
         }
     }
 
-    __device__ __forceinline__ void run(const Fragments& sums, const Tile& tile) const {
+    // Margins of single scores come before the reduction, whose registers are few; own scores are without them.
+    __device__ __forceinline__ void add_matrix(Fragments& sums, const Tile& tile) const {
+        const Place place(thread_now());
+#pragma unroll
+        for (int down = 0; down < TileLayout::DOWN; ++down) {
+#pragma unroll
+            for (int across = 0; across < TileLayout::ACROSS; ++across) {
+#pragma unroll
+                for (int part = 0; part < 4; ++part) {
+                    add_margin(sums[down][across][part], place.row_of(down, part), place.column_of(across, part), tile);
+                }
+            }
+        }
+    }
+    __device__ __forceinline__ void add_margin(float& score, int row, int column, const Tile& tile) const {
+        const std::int64_t at_row = tile.first_row + row, at_column = tile.first_column + column;
+        if (row >= tile.rows || column >= tile.columns) {
+            return;
+        }
+        if (own && at_row == at_column) {
+            own[at_row] = score;
+        }
+        score += margins[at_row * margin_stride + at_column];
+    }
+
+    __device__ __forceinline__ void run(Fragments& sums, const Tile& tile) const {
+        if (shift == Shift::matrix) {
+            add_matrix(sums, tile);
+        }
         reduce_tile(sums, tile, *this);
     }
 };

@@ -49,16 +49,19 @@ struct HingeSums {
         }
         float by_row = staged.row_margins[row], by_column = staged.column_margins[column];
         if (shift == Shift::matrix) {
-            by_row = margins[(tile.first_row + row) * margin_step + tile.first_column + column];
+            by_row =
+                margins[static_cast<std::int64_t>(tile.first_row + row) * margin_step + tile.first_column + column];
         }
         by_row = shift == Shift::column ? by_column : by_row;
         by_column = shift == Shift::none ? by_column : by_row;
         row_sum += fmaxf(by_row + score - staged.row_own[row], 0.0f);
         column_sum += fmaxf(by_column + score - staged.column_own[column], 0.0f);
     }
-    __device__ __forceinline__ void keep_row(std::int64_t row, float sum) const { keep(row_sums + row, sum); }
-    __device__ __forceinline__ void keep_column(std::int64_t column, float sum) const {
-        keep(column_sums + column, sum);
+    __device__ __forceinline__ void keep_row(const Tile& tile, int row, float sum) const {
+        keep(row_sums + tile.first_row + row, sum);
+    }
+    __device__ __forceinline__ void keep_column(const Tile& tile, int column, float sum) const {
+        keep(column_sums + tile.first_column + column, sum);
     }
     __device__ __forceinline__ void keep(unsigned long long* total, float sum) const {
         if (sum > 0.0f) {

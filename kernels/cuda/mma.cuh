@@ -13,8 +13,15 @@
 namespace pcsr::cuda {
 
 __device__ __forceinline__ unsigned char* shared_memory() {
-    extern __shared__ __align__(128) unsigned char pcsr_shared_memory[];
+    extern __shared__ __align__(1024) unsigned char pcsr_shared_memory[];
     return pcsr_shared_memory;
+}
+
+// The thread's number read anew, so that what follows from it is not kept in registers from tile to tile.
+__device__ __forceinline__ int thread_now() {
+    int number;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+    return number;
 }
 
 // 16 bytes from global to shared memory, both aligned to 16; those from `valid` on become zero and are not read.

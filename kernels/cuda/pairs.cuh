@@ -9,7 +9,7 @@ struct PairScores {
     float* scores;
 
     __device__ __forceinline__ void run(const Fragments& sums, const Tile& tile) const {
-        const Place place;
+        const Place place(thread_now());
 #pragma unroll
         for (int down = 0; down < WARP_ROWS / 16; ++down) {
 #pragma unroll

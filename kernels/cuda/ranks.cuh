@@ -50,9 +50,11 @@ struct RankCounts {
         row_count += above(score, staged.row_scores[row], text < staged.positions[row]);
         column_count += above(score, staged.column_scores[column], image < staged.images[column]);
     }
-    __device__ __forceinline__ void keep_row(std::int64_t row, int count) const { keep(image_ranks + row, count); }
-    __device__ __forceinline__ void keep_column(std::int64_t column, int count) const {
-        keep(text_ranks + column, count);
+    __device__ __forceinline__ void keep_row(const Tile& tile, int row, int count) const {
+        keep(image_ranks + tile.first_row + row, count);
+    }
+    __device__ __forceinline__ void keep_column(const Tile& tile, int column, int count) const {
+        keep(text_ranks + tile.first_column + column, count);
     }
     static __device__ __forceinline__ void keep(unsigned long long* rank, int count) {
         if (count) {

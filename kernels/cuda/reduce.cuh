@@ -5,11 +5,15 @@
 
 namespace pcsr::cuda {
 
-template <class Value>
+template <class Layout, class Value>
 struct Partials {
-    Value rows[WARPS_ACROSS][TILE];
-    Value columns[WARPS_DOWN][TILE];
+    Value rows[Layout::WARPS_ACROSS][TILE];
+    Value columns[Layout::WARPS_DOWN][TILE];
 };
+
+template <class Layout, class Reduction>
+constexpr int REDUCTION_BYTES =
+    sizeof(Partials<Layout, typename Reduction::Value>) + sizeof(typename Reduction::Staged);
 
 template <class Reduction>
 __device__ __forceinline__ typename Reduction::Value combine_lanes(typename Reduction::Value value, int first,
@@ -20,85 +24,87 @@ __device__ __forceinline__ typename Reduction::Value combine_lanes(typename Redu
     return value;
 }
 
-template <class Reduction>
-__device__ __forceinline__ void reduce_fragments(const Fragments& sums, const Tile& tile, const Reduction& reduction,
-                                                 const typename Reduction::Staged& staged,
-                                                 Partials<typename Reduction::Value>& partials) {
+template <class Layout, class Reduction>
+__device__ __forceinline__ void reduce_fragments(const typename Layout::Fragments& sums, const Tile& tile,
+                                                 const Reduction& reduction, const typename Reduction::Staged& staged,
+                                                 Partials<Layout, typename Reduction::Value>& partials) {
     using Value = typename Reduction::Value;
-    const Place place;
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    Value columns[WARP_COLUMNS / 8][2];
+    const int thread = thread_now(), warp = thread / 32, lane = thread % 32;
+    const typename Layout::Place place(thread);
+    Value rows[Layout::DOWN * 2];
 #pragma unroll
-    for (int across = 0; across < WARP_COLUMNS / 8; ++across) {
-        columns[across][0] = columns[across][1] = Reduction::nothing();
+    for (int k = 0; k < Layout::DOWN * 2; ++k) {
+        rows[k] = Reduction::nothing();
     }
 #pragma unroll
-    for (int down = 0; down < WARP_ROWS / 16; ++down) {
+    for (int across = 0; across < Layout::ACROSS; ++across) {
 #pragma unroll
-        for (int half = 0; half < 4; half += 2) {
-            const int row = place.row_of(down, half);
+        for (int side = 0; side < 2; ++side) {
+            const int column = place.column_of(across, side);
             Value best = Reduction::nothing();
 #pragma unroll
-            for (int across = 0; across < WARP_COLUMNS / 8; ++across) {
-#pragma unroll
-                for (int side = 0; side < 2; ++side) {
-                    const int column = place.column_of(across, side);
-                    const float score = sums[down][across][half + side];
-                    if (row < tile.rows && column < tile.columns) {
-                        reduction.add(best, columns[across][side], score, row, column, tile, staged);
-                    }
+            for (int k = 0; k < Layout::DOWN * 2; ++k) {
+                const int row = place.row_of(k / 2, k % 2 * 2);
+                const float score = sums[k / 2][across][k % 2 * 2 + side];
+                if (row < tile.rows && column < tile.columns) {
+                    reduction.add(rows[k], best, score, row, column, tile, staged);
                 }
             }
-            best = combine_lanes<Reduction>(best, 1, 4);
-            if (lane % 4 == 0) {
-                partials.rows[warp % WARPS_ACROSS][row] = best;
+            best = combine_lanes<Reduction>(best, 4, 32);
+            if (lane / 4 == 0) {
+                partials.columns[warp / Layout::WARPS_ACROSS][column] = best;
             }
         }
     }
 #pragma unroll
-    for (int across = 0; across < WARP_COLUMNS / 8; ++across) {
-#pragma unroll
-        for (int side = 0; side < 2; ++side) {
-            const Value best = combine_lanes<Reduction>(columns[across][side], 4, 32);
-            if (lane / 4 == 0) {
-                partials.columns[warp / WARPS_ACROSS][place.column_of(across, side)] = best;
-            }
+    for (int k = 0; k < Layout::DOWN * 2; ++k) {
+        const Value best = combine_lanes<Reduction>(rows[k], 1, 4);
+        if (lane % 4 == 0) {
+            partials.rows[warp % Layout::WARPS_ACROSS][place.row_of(k / 2, k % 2 * 2)] = best;
         }
     }
 }
 
 // `Reduction`: what one row or column of the matrix is described by (Staged, load_row, load_column), how a score
-// changes the values of its row and column (add), how two values become one, and where the tile's go.
-template <class Reduction>
-__device__ __forceinline__ void reduce_tile(const Fragments& sums, const Tile& tile, const Reduction& reduction) {
+// changes the values of its row and column (add), how two values become one, and where the tile's go. By the threads
+// that hold the tile; `shared` has room for REDUCTION_BYTES.
+template <class Layout, class Reduction>
+__device__ __forceinline__ void reduce_tile(const typename Layout::Fragments& sums, const Tile& tile,
+                                            const Reduction& reduction, unsigned char* shared) {
     using Value = typename Reduction::Value;
-    auto& partials = *reinterpret_cast<Partials<Value>*>(shared_memory());
-    auto& staged = *reinterpret_cast<typename Reduction::Staged*>(shared_memory() + sizeof(Partials<Value>));
-    static_assert(sizeof(Partials<Value>) + sizeof(typename Reduction::Staged) <= PIPELINE_BYTES, "shared memory");
-    const int place = threadIdx.x % TILE;
-    const bool is_row = threadIdx.x < TILE;
+    auto& partials = *reinterpret_cast<Partials<Layout, Value>*>(shared);
+    auto& staged = *reinterpret_cast<typename Reduction::Staged*>(shared + sizeof(Partials<Layout, Value>));
+    const int thread = thread_now(), place = thread % TILE;
+    const bool is_row = thread < TILE;
     const bool inside = place < (is_row ? tile.rows : tile.columns);
     if (inside && is_row) {
         reduction.load_row(staged, place, tile.first_row + place);
     } else if (inside) {
         reduction.load_column(staged, place, tile.first_column + place);
     }
-    __syncthreads();
-    reduce_fragments(sums, tile, reduction, staged, partials);
-    __syncthreads();
+    Layout::sync();
+    reduce_fragments<Layout>(sums, tile, reduction, staged, partials);
+    Layout::sync();
     if (inside && is_row) {
         Value value = partials.rows[0][place];
-        for (int warp = 1; warp < WARPS_ACROSS; ++warp) {
+        for (int warp = 1; warp < Layout::WARPS_ACROSS; ++warp) {
             value = Reduction::combine(value, partials.rows[warp][place]);
         }
-        reduction.keep_row(tile.first_row + place, value);
+        reduction.keep_row(tile, place, value);
     } else if (inside) {
         Value value = partials.columns[0][place];
-        for (int warp = 1; warp < WARPS_DOWN; ++warp) {
+        for (int warp = 1; warp < Layout::WARPS_DOWN; ++warp) {
             value = Reduction::combine(value, partials.columns[warp][place]);
         }
-        reduction.keep_column(tile.first_column + place, value);
+        reduction.keep_column(tile, place, value);
     }
+}
+
+// Over the tile of `multiply_tile`, whose shared memory is free by now.
+template <class Reduction>
+__device__ __forceinline__ void reduce_tile(const Fragments& sums, const Tile& tile, const Reduction& reduction) {
+    static_assert(REDUCTION_BYTES<TileLayout, Reduction> <= PIPELINE_BYTES, "shared memory");
+    reduce_tile<TileLayout>(sums, tile, reduction, shared_memory());
 }
 
 } // namespace pcsr::cuda

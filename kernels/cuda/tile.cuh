@@ -10,8 +10,6 @@ constexpr int TILE = 128;
 constexpr int THREADS = 256;
 constexpr int WARP_ROWS = 64; // of the tile that one warp holds
 constexpr int WARP_COLUMNS = 32;
-constexpr int WARPS_DOWN = TILE / WARP_ROWS;
-constexpr int WARPS_ACROSS = TILE / WARP_COLUMNS;
 constexpr int ROW_BYTES = 64; // of each row that one stage of the pipeline holds
 constexpr int CHUNK = 16;     // bytes of one copy
 constexpr int SIDE_BYTES = TILE * ROW_BYTES;
@@ -27,30 +25,44 @@ struct Product {
     bool diagonal; // tiles on the diagonal alone
 };
 
-// Where a tile lies, and how much of it lies inside the matrix.
+// Where a tile lies, and how much of it lies inside the matrix, of fewer than 2^31 rows and columns.
 struct Tile {
-    std::int64_t first_row;
-    std::int64_t first_column;
+    int first_row;
+    int first_column;
     int rows;
     int columns;
 };
 
-// The 16 x 8 fragments of one warp as mma.sync lays them out: [row / 16][column / 8][register].
-using Fragments = float[WARP_ROWS / 16][WARP_COLUMNS / 8][4];
+// Warps that hold ROWS x COLUMNS of the tile each, in 16 x 8 fragments as mma.sync lays them out.
+template <int ROWS, int COLUMNS>
+struct Layout {
+    static constexpr int DOWN = ROWS / 16; // fragments of a warp
+    static constexpr int ACROSS = COLUMNS / 8;
+    static constexpr int WARPS_DOWN = TILE / ROWS;
+    static constexpr int WARPS_ACROSS = TILE / COLUMNS;
 
-// Where this thread's values lie in the tile.
-struct Place {
-    int row;
-    int column;
+    using Fragments = float[DOWN][ACROSS][4];
 
-    __device__ __forceinline__ Place() {
-        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        row = warp / WARPS_ACROSS * WARP_ROWS + lane / 4;
-        column = warp % WARPS_ACROSS * WARP_COLUMNS + lane % 4 * 2;
-    }
-    __device__ __forceinline__ int row_of(int down, int part) const { return row + down * 16 + part / 2 * 8; }
-    __device__ __forceinline__ int column_of(int across, int part) const { return column + across * 8 + part % 2; }
+    // Where this thread's values lie in the tile.
+    struct Place {
+        int row;
+        int column;
+
+        explicit __device__ __forceinline__ Place(int thread) {
+            const int warp = thread / 32, lane = thread % 32;
+            row = warp / WARPS_ACROSS * ROWS + lane / 4;
+            column = warp % WARPS_ACROSS * COLUMNS + lane % 4 * 2;
+        }
+        __device__ __forceinline__ int row_of(int down, int part) const { return row + down * 16 + part / 2 * 8; }
+        __device__ __forceinline__ int column_of(int across, int part) const { return column + across * 8 + part % 2; }
+    };
 };
+
+struct TileLayout : Layout<WARP_ROWS, WARP_COLUMNS> {
+    static __device__ __forceinline__ void sync() { __syncthreads(); }
+};
+using Fragments = TileLayout::Fragments;
+using Place = TileLayout::Place;
 
 // Offset of a chunk of a row in one side of a stage; eight rows of one chunk lie in different banks.
 __device__ __forceinline__ int chunk_offset(int row, int chunk) {
@@ -146,10 +158,10 @@ __device__ __forceinline__ Tile tile_at(const Product& product, std::int64_t num
     const std::int64_t down = (product.x.rows + TILE - 1) / TILE, across = (product.y.rows + TILE - 1) / TILE;
     const std::int64_t band = number / (BAND * across), first = band * BAND, within = number % (BAND * across);
     const std::int64_t height = down - first < BAND ? down - first : BAND;
-    const std::int64_t row = product.diagonal ? number : first + within % height;
-    const std::int64_t column = product.diagonal ? number : within / height;
-    const std::int64_t rows = product.x.rows - row * TILE, columns = product.y.rows - column * TILE;
-    return {row * TILE, column * TILE, static_cast<int>(rows < TILE ? rows : TILE),
+    const auto row = static_cast<int>((product.diagonal ? number : first + within % height) * TILE);
+    const auto column = static_cast<int>((product.diagonal ? number : within / height) * TILE);
+    const std::int64_t rows = product.x.rows - row, columns = product.y.rows - column;
+    return {row, column, static_cast<int>(rows < TILE ? rows : TILE),
             static_cast<int>(columns < TILE ? columns : TILE)};
 }
 

@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 import torch
 
-from pcsr_fast.kernels.triton import attention_table, contrastive, groups, hinge, mixture, ranks, scan, scatter, search, sgr
+from pcsr_fast.kernels.triton import (
+    attention_table,
+    contrastive,
+    groups,
+    hinge,
+    mixture,
+    ranks,
+    scan,
+    scatter,
+    search,
+    sgr,
+)
 from pcsr_fast.kernels.triton.launch import Plan, Sides
 from pcsr_fast.kernels.triton.launch_table import READING, TABLE
 from pcsr_fast.kernels.triton.softmax import Loss

@@ -25,6 +25,7 @@ from pcsr_fast.reference.values import check_count, check_range
 START, ITERATE, SINGLE = range(3)
 MOST_PARTS = 1024
 VALUES_A_PART = 4096  # so that sums do not depend on the device
+BETA_START = (1 / 3, 2 / 3, 0, 0, 0.5, 0.5, 1, 2, 2, 1)  # means, variances, weights, a, b of both components
 
 
 class State(NamedTuple):
@@ -46,8 +47,8 @@ class State(NamedTuple):
     @classmethod
     def of(cls, numbers: list[float]) -> State:
         """From the numbers as they lie in memory."""
-        pairs = [(numbers[k], numbers[k + 1]) for k in range(0, 10, 2)]
-        return cls(*pairs, *numbers[10:])
+        means, variances, weights, a, b = zip(numbers[0:10:2], numbers[1:10:2], strict=True)
+        return cls(means, variances, weights, a, b, *numbers[10:])
 
 
 class _Values:
@@ -106,7 +107,8 @@ def _started(values: _Values, kind: str, init: str | Tensor, reg_covar: float) -
     state = torch.zeros(native_cuda.load().mixture_numbers, dtype=torch.float64, device=values.flat.device)
     state[10], state[13] = -math.inf, math.inf
     if kind == "beta":
-        state[:10] = torch.tensor([1 / 3, 2 / 3, 0, 0, 0.5, 0.5, 1, 2, 2, 1], dtype=torch.float64)
+        for place, number in enumerate(BETA_START):
+            state[place] = number  # one fill each: a copy from the host would wait for the device
         return state
     state[:2] = values.flat.mean(dtype=torch.float64)
     assigned = _assignment(values.flat, init).contiguous()
@@ -160,9 +162,9 @@ def _as_fit(state: State, single: State, kind: str, values: Tensor, reg_covar: f
     if kind == "gaussian":
         check_variance(state.least_variance)
     gap = bic_gap(values.numel(), state.bound, _single_log_likelihood(state, single, kind, reg_covar))
-    rows = torch.tensor(state[:5], dtype=torch.float64, device=values.device)
-    fit = MixtureFit(*rows[:3], int(state.iterations), bool(state.converged), state.bound, bic_gap=gap)
-    return sorted_by_mean(fit._replace(a=rows[3], b=rows[4]) if kind == "beta" else fit)
+    means, variances, weights, a, b = torch.tensor(state[:5], dtype=torch.float64, device=values.device)
+    fit = MixtureFit(means, variances, weights, int(state.iterations), bool(state.converged), state.bound, bic_gap=gap)
+    return sorted_by_mean(fit._replace(a=a, b=b) if kind == "beta" else fit)
 
 
 def posterior(values: Tensor, kind: str, fit: MixtureFit, low: float, high: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -15,7 +16,8 @@ from tests.tools.cuda_emulation.build import build_module
 
 @pytest.fixture(scope="session")
 def emulated_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_native_cuda", build_module())
+    variant = os.environ.get("PCSR_EMULATION_VARIANT", "plain")
+    spec = importlib.util.spec_from_file_location("_native_cuda", build_module(variant))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

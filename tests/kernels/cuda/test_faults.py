@@ -30,6 +30,35 @@ class Fault(NamedTuple):
     variant: str = "plain"
 
 
+WIDE_FAULTS = {
+    "boxes are not waited for": Fault("wide_tile.cuh", "wait_phase(&memory.arrived[stage], turn.parity());", ""),
+    "a stage is filled that is still read": Fault(
+        "wide_tile.cuh", "wait_phase(&memory.read[stage], turn.parity() ^ 1);", ""
+    ),
+    "a stage is freed a step early": Fault(
+        "wide_tile.cuh",
+        "step > 0) {\n            arrive(&memory.read[before]);",
+        "step > 0) {\n            arrive(&memory.read[stage]);",
+    ),
+    "a stage is never freed": Fault(
+        "wide_tile.cuh", "step > 0) {\n            arrive(&memory.read[before]);", "step > 0) {"
+    ),
+    "the last products are not waited for": Fault("wide_tile.cuh", "wait_products<0>(sums);", ""),
+    "a wait for one group of products too few": Fault(
+        "wide_tile.cuh", "wait_products<1>(sums);", "wait_products<2>(sums);"
+    ),
+    "half of the bytes are expected": Fault(
+        "wide_tile.cuh", "arrive_and_expect(arrived, WIDE_STAGE_BYTES)", "arrive_and_expect(arrived, BOX_BYTES)"
+    ),
+    "half of the warps free a stage": Fault("wide_tile.cuh", "WIDE_CONSUMERS / 32);", "WIDE_CONSUMERS / 64);"),
+    "no barrier after the barriers start": Fault(
+        "wide_tile.cuh", "publish_barriers();\n    }\n    __syncthreads();", "}"
+    ),
+    "a phase of the wrong parity": Fault("wide_tile.cuh", "turn.parity() ^ 1", "turn.parity()"),
+    "both warpgroups multiply the same rows": Fault("wide_tile.cuh", "warpgroup * WGMMA_ROWS * SWIZZLE_BYTES", "0"),
+    "warpgroups do not meet in the reduction": Fault("wide_tile.cuh", "sync_consumers();", ""),
+}
+
 FAULTS = {
     "no barrier in the pipeline": Fault("tile.cuh", "__syncthreads(); // the stage has arrived", "// the stage"),
     "no barrier after the pipeline": Fault("tile.cuh", "wait_copies<0>();\n    __syncthreads();", "wait_copies<0>();"),
@@ -46,10 +75,10 @@ FAULTS = {
         "reduce.cuh", "const bool inside = place < ", "const bool inside = true || place < ", "address"
     ),
     "no barrier before the reduction": Fault(
-        "reduce.cuh", "    __syncthreads();\n    reduce_fragments", "    reduce_fragments"
+        "reduce.cuh", "    Layout::sync();\n    reduce_fragments", "    reduce_fragments"
     ),
     "no barrier after the reduction": Fault(
-        "reduce.cuh", "staged, partials);\n    __syncthreads();", "staged, partials);"
+        "reduce.cuh", "staged, partials);\n    Layout::sync();", "staged, partials);"
     ),
     "lanes are left out": Fault(
         "reduce.cuh", "combine_lanes<Reduction>(best, 1, 4)", "combine_lanes<Reduction>(best, 1, 2)"
@@ -59,12 +88,21 @@ FAULTS = {
 }
 
 
-def statuses(program: Path, variant: str) -> Iterator[int]:
+ALL = FAULTS | WIDE_FAULTS
+
+# Two tiles a block, more steps than stages.
+WIDE_SIZES = ("260", "130", "264")
+REPRESENTATIVE = ("no wait for copies", "a stage is freed a step early")
+
+
+def statuses(program: Path, fault: Fault) -> Iterator[int]:
     """Of plain float32 and of bfloat16, the plain build in every order."""
-    orders = ORDERS if variant == "plain" else ("random:1",)
-    wrapper = SANITIZERS[variant].wrapper if variant in SANITIZERS else ()
-    words = [(arithmetic, *sizes) for arithmetic in ("0", "2") for sizes in SIZES]
-    return (run(program, *each, order=order, wrapper=wrapper)[0] for each in words for order in orders)
+    orders = ORDERS if fault.variant == "plain" else ("random:1",)
+    wrapper = SANITIZERS[fault.variant].wrapper if fault.variant in SANITIZERS else ()
+    wide = fault in WIDE_FAULTS.values()
+    words = [("2", *WIDE_SIZES)] if wide else [(kind, *sizes) for kind in ("0", "2") for sizes in SIZES]
+    options = {"wrapper": wrapper, "capability": 90 if wide else 80}
+    return (run(program, *each, order=order, **options)[0] for each in words for order in orders)
 
 
 def planted(fault: Fault, folder: Path) -> Path:
@@ -78,14 +116,18 @@ def planted(fault: Fault, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name",
+    [*REPRESENTATIVE, *(pytest.param(name, marks=pytest.mark.kernels) for name in ALL if name not in REPRESENTATIVE)],
+)
 def test_a_planted_fault_is_found(name: str, tmp_path: Path) -> None:
-    fault = FAULTS[name]
+    fault = ALL[name]
     sources = planted(fault, tmp_path)
     program = build_program("search_check", fault.variant, sources, KERNELS)
-    assert any(status != 0 for status in statuses(program, fault.variant))
+    assert any(status != 0 for status in statuses(program, fault))
 
 
+@pytest.mark.kernels
 def test_a_sanitizer_names_the_line_of_a_missing_barrier(tmp_path: Path) -> None:
     program = build_program("search_check", "thread", planted(FAULTS["no barrier in the pipeline"], tmp_path), KERNELS)
     status, message = run(program, "2", *SIZES[0], wrapper=SANITIZERS["thread"].wrapper)
@@ -94,7 +136,7 @@ def test_a_sanitizer_names_the_line_of_a_missing_barrier(tmp_path: Path) -> None
     assert "multiply_tile" in message
 
 
-@pytest.mark.slow
+@pytest.mark.kernels
 @pytest.mark.parametrize("variant", ["plain", "address", "thread"])
 @pytest.mark.parametrize("arithmetic", ["0", "1", "2", "3"])
 @pytest.mark.parametrize("sizes", [*SIZES, ("128", "128", "64"), ("1", "1", "1")], ids="x".join)
@@ -102,3 +144,14 @@ def test_without_a_fault_nothing_is_reported(variant: str, arithmetic: str, size
     program = build_program("search_check", variant, kernels=KERNELS)
     wrapper = SANITIZERS[variant].wrapper if variant in SANITIZERS else ()
     assert run(program, arithmetic, *sizes, order="random:5", wrapper=wrapper) == (0, "")
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("variant", ["plain", "address", "thread"])
+@pytest.mark.parametrize("arithmetic", ["2", "3"])
+@pytest.mark.parametrize("sizes", [WIDE_SIZES, ("130", "63", "72"), ("1", "1", "64")], ids="x".join)
+def test_without_a_fault_nothing_is_reported_on_sm_90a(variant: str, arithmetic: str, sizes: tuple[str, ...]) -> None:
+    program = build_program("search_check", variant, kernels=KERNELS)
+    wrapper = SANITIZERS[variant].wrapper if variant in SANITIZERS else ()
+    for order in ORDERS:
+        assert run(program, arithmetic, *sizes, order=order, wrapper=wrapper, capability=90) == (0, "")

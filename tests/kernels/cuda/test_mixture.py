@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pcsr_fast.ops import fit_mixture
+from pcsr_fast.ops.cuda import mixture as cuda
 from pcsr_fast.reference.mixture import MixtureWarning
 from tests.kernels.cuda.problems import ORDERS
 from tests.ops.tools import assert_same_bits, guarded_memory
@@ -82,6 +84,31 @@ def test_beta_refuses_values_outside_its_range(device):
 def test_a_component_on_equal_values_needs_a_floor(device):
     with pytest.raises(ValueError, match="reg_covar: a component has variance"):
         fit_mixture(torch.tensor([0.0, 0.0, 1.0, 1.0]), reg_covar=0.0, backend="cuda")
+
+
+class _Waits(TorchDispatchMode):
+    """Notes what makes the host wait for the device: a number read, a value copied from the host."""
+
+    def __init__(self, events: list[str]) -> None:
+        super().__init__()
+        self.events = events
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default):
+            self.events.append("wait")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "beta"])
+def test_the_host_waits_once_when_all_is_done(emulated, kind, monkeypatch):
+    values, events = losses(torch.device("cpu"), 500), []
+    call = cuda.call
+    monkeypatch.setattr(cuda, "call", lambda name, *rest: (events.append(name), call(name, *rest)))
+    with _Waits(events):
+        cuda.fit_mixture(values, kind, init="quantile", max_iter=7, tol=1e-9, reg_covar=1e-6, bins=None)
+    passes = [place for place, event in enumerate(events) if event == "mixture_pass"]
+    assert len(passes) == 8
+    assert "wait" not in events[: passes[-1]]
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "beta"])

@@ -18,7 +18,7 @@ import pybind11
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 CACHE = ROOT / "build" / "cuda-emulation"
-RUNTIME = ("emulation.cpp", "operations.cpp", "fibers.cpp", "fragments.cpp")
+RUNTIME = ("emulation.cpp", "operations.cpp", "fibers.cpp", "fragments.cpp", "phases.cpp")
 
 
 class Variant(NamedTuple):
@@ -79,21 +79,25 @@ def _linked(objects: list[str], name: str, suffix: str, flags: list[str]) -> Pat
     return made
 
 
-def build_module() -> Path:
-    """The emulated `_native_cuda`."""
+def _sanitizer_flags(variant: str) -> list[str]:
+    return [flag for flag in VARIANTS[variant].kernels if flag.startswith("-fsanitize")]
+
+
+def build_module(variant: str = "plain") -> Path:
+    """The emulated `_native_cuda`; one with a sanitizer loads where its library is preloaded."""
     include = (f"-I{pybind11.get_include()}", f"-I{sysconfig.get_paths()['include']}")
     names = ('-DPCSR_CUDA_ARCHITECTURES="emulation"', '-DPCSR_CUDA_COMPILER="g++"')
-    binding = _objects([ROOT / "csrc" / "bind_cuda.cpp"], "plain", ROOT, (*include, *names))
-    objects = sorted({*binding, *_objects(launchers(), "plain", ROOT)})
-    return _linked(objects, "_native_cuda", sysconfig.get_config_var("EXT_SUFFIX"), ["-shared"])
+    *_, binding = _objects([ROOT / "csrc" / "bind_cuda.cpp"], "plain", ROOT, (*include, *names))
+    objects = [binding, *_objects(launchers(), variant, ROOT)]
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    return _linked(objects, "_native_cuda", suffix, ["-shared", *_sanitizer_flags(variant)])
 
 
 def build_program(name: str, variant: str, sources: Path = ROOT, kernels: tuple[str, ...] = ()) -> Path:
     """The program `name`.cpp of this folder with the launchers `kernels` of the tree `sources`."""
     files = [HERE / f"{name}.cpp", *(sources / "csrc" / "cuda" / f"{kernel}.cu" for kernel in kernels)]
-    flags = [flag for flag in VARIANTS[variant].kernels if flag.startswith("-fsanitize")]
-    return _linked(_objects(files, variant, sources), name, "", flags)
+    return _linked(_objects(files, variant, sources), name, "", _sanitizer_flags(variant))
 
 
 if __name__ == "__main__":
-    print(build_module(), file=sys.stdout)
+    print(build_module(*sys.argv[1:]), file=sys.stdout)

@@ -2,9 +2,11 @@
 // Threads of a block are fibers that run one at a time until a barrier or a warp operation; see emulation.h.
 #pragma once
 
+#include "cuda.h"
 #include "emulation.h"
 
 #include <cmath>
+#include <cstdlib>
 
 #define __global__
 #define __device__
@@ -12,6 +14,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
+#define __grid_constant__
 
 struct alignas(8) float2 {
     float x, y;
@@ -26,7 +29,12 @@ using cudaError_t = int;
 using cudaStream_t = void*;
 constexpr int cudaSuccess = 0;
 constexpr int cudaErrorInvalidValue = 1;
+constexpr int cudaErrorSymbolNotFound = 500;
 constexpr int cudaDevAttrMultiProcessorCount = 16;
+constexpr int cudaDevAttrComputeCapabilityMajor = 75;
+constexpr int cudaDevAttrComputeCapabilityMinor = 76;
+constexpr int cudaEnableDefault = 0;
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess = 0 };
 constexpr int cudaFuncAttributeMaxDynamicSharedMemorySize = 8;
 
 inline int cudaGetDevice(int* device) {
@@ -39,9 +47,19 @@ inline int cudaGetDeviceCount(int* count) {
     *count = 1;
     return cudaSuccess;
 }
-// Two blocks a kernel at most, so that blocks take several tiles each.
-inline int cudaDeviceGetAttribute(int* value, int, int) {
-    *value = 1;
+// Two blocks a kernel at most, so that blocks take several tiles each; PCSR_EMULATION_CAPABILITY, of two digits.
+inline int cudaDeviceGetAttribute(int* value, int attribute, int) {
+    const char* capability = std::getenv("PCSR_EMULATION_CAPABILITY");
+    const int number = capability ? std::atoi(capability) : 80;
+    *value = attribute == cudaDevAttrComputeCapabilityMajor   ? number / 10
+             : attribute == cudaDevAttrComputeCapabilityMinor ? number % 10
+                                                              : 1;
+    return cudaSuccess;
+}
+inline int cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned, unsigned long long,
+                                            cudaDriverEntryPointQueryResult* outcome) {
+    *function = reinterpret_cast<void*>(&cuTensorMapEncodeTiled);
+    *outcome = cudaDriverEntryPointSuccess;
     return cudaSuccess;
 }
 inline int cudaFuncSetAttribute(const void*, int, int bytes) {

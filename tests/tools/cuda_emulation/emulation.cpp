@@ -38,14 +38,17 @@ std::string wanted_order() {
 }
 
 void describe_deadlock() {
-    int waiting = 0, done = 0;
+    int waiting = 0, done = 0, phases = 0;
     for (int i = 0; i < machine.count; ++i) {
-        waiting += machine.threads[i]->state == State::at_block_barrier;
-        done += machine.threads[i]->state == State::done;
+        const State state = machine.threads[i]->state;
+        waiting += state == State::at_block_barrier || state == State::at_part_barrier;
+        phases += state == State::at_phase;
+        done += state == State::done;
     }
     machine.error = "block " + std::to_string(machine.block.x) + ": of " + std::to_string(machine.count) + " threads " +
                     std::to_string(waiting) + " wait at __syncthreads, " + std::to_string(done) + " have ended, " +
-                    std::to_string(machine.count - waiting - done) + " wait in a warp operation";
+                    std::to_string(phases) + " wait for an mbarrier, " +
+                    std::to_string(machine.count - waiting - done - phases) + " wait in a warp operation";
     machine.code = KERNEL_ERROR;
     machine.failed = true;
 }
@@ -91,10 +94,15 @@ bool all_done() {
 void run_block(std::size_t shared, const std::string& order) {
     machine.shared.push_back(std::make_unique<SharedBlock>(shared));
     machine.warps.assign((machine.count + LANES - 1) / LANES, Warp());
-    machine.barriers = 0;
+    machine.barriers = machine.part_barriers = machine.at_part_barrier = 0;
+    machine.phases.clear();
+    for (Box& box : machine.boxes) {
+        box.barrier = nullptr;
+    }
     for (int i = 0; i < machine.count; ++i) {
         machine.threads[i]->state = State::ready;
         machine.threads[i]->copies.assign(1, {});
+        machine.threads[i]->products.assign(1, {});
     }
     release(&machine.begin);
     std::vector<int> numbers = first_order(machine.count, order);
@@ -106,6 +114,11 @@ void run_block(std::size_t shared, const std::string& order) {
         if (machine.failed) {
             return;
         }
+    }
+    if (std::any_of(std::begin(machine.boxes), std::end(machine.boxes), [](const Box& box) { return box.barrier; })) {
+        machine.error = "block " + std::to_string(machine.block.x) + " has ended before its copies";
+        machine.code = KERNEL_ERROR;
+        machine.failed = true;
     }
     machine.shared.back()->retire(machine.shared);
 }
@@ -158,7 +171,7 @@ void launch(std::int64_t blocks, int threads, std::size_t shared, const std::fun
     machine.body = &body;
     machine.size = {static_cast<unsigned>(threads), 1, 1};
     machine.grid = {static_cast<unsigned>(blocks), 1, 1};
-    const std::string order = wanted_order();
+    const std::string order = machine.order = wanted_order();
     const auto colon = order.find(':');
     machine.random.seed(colon == std::string::npos ? 0u : std::stoul(order.substr(colon + 1)));
     std::vector<int> numbers = first_order(static_cast<int>(blocks), order);

@@ -44,6 +44,7 @@ namespace emulation {
 namespace {
 
 constexpr std::size_t STACK = 256 << 10;
+constexpr std::size_t ALIGNMENT = 1024; // of shared memory
 constexpr int SAVED_REGISTERS = 6;
 
 struct Scheduler {
@@ -131,8 +132,12 @@ void acquire([[maybe_unused]] void* what) {
 #endif
 }
 
-SharedBlock::SharedBlock(std::size_t bytes)
-    : data_(static_cast<unsigned char*>(std::aligned_alloc(128, (bytes + 127) / 128 * 128))) {
+SharedBlock::SharedBlock(std::size_t bytes) {
+    void* made = nullptr; // no byte more, so that a sanitizer sees what lies beyond
+    if (posix_memalign(&made, ALIGNMENT, bytes)) {
+        std::abort();
+    }
+    data_ = static_cast<unsigned char*>(made);
     for (std::size_t k = 0; k < bytes; ++k) {
         reinterpret_cast<volatile unsigned char*>(data_)[k] = 0xff;
     }

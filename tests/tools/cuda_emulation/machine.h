@@ -3,8 +3,10 @@
 
 #include "emulation.h"
 #include "fibers.h"
+#include "phases.h"
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -16,14 +18,24 @@ constexpr int LANES = 32;
 constexpr int MOST_THREADS = 1024;
 constexpr int KERNEL_ERROR = 719; // cudaErrorLaunchFailure
 constexpr int BAD_CONFIGURATION = 9;
+constexpr int MOST_BOXES = 64;
 
-enum class State { ready, at_block_barrier, at_warp_operation, done };
+enum class State { ready, at_block_barrier, at_part_barrier, at_warp_operation, at_phase, done };
 
 struct Thread {
     std::unique_ptr<Fiber> fiber;
     Index index{};
     State state = State::ready;
-    std::deque<std::vector<Copy>> copies; // groups, the last one open
+    void* waits_for = nullptr;                      // where the state is at_phase
+    std::deque<std::vector<Copy>> copies;           // groups, the last one open
+    std::deque<std::vector<AsyncProduct>> products; // as copies
+};
+
+// An mbarrier: what its phase still waits for, and the parity of that phase.
+struct Phases {
+    int arrivals = 0, missing = 0, bytes = 0;
+    unsigned parity = 0;
+    char handover, under_way; // what sanitizers know arrivals and copies by
 };
 
 struct Warp {
@@ -44,11 +56,15 @@ struct Machine {
     int barriers = 0;
     const std::function<void()>* body = nullptr;
     std::vector<std::unique_ptr<SharedBlock>> shared;
+    std::map<void*, Phases> phases;
+    Box boxes[MOST_BOXES]; // of no barrier: free; an array, as sanitizers see what allocates
+    int part_barriers = 0, at_part_barrier = 0;
+    std::string order;
     std::mt19937 random;
     std::string error;
     int code = 0;
     bool failed = false;
-    char begin, end, handover[2];
+    char begin, end, handover[2], part_handover[2];
 };
 
 extern Machine machine;

@@ -10,6 +10,10 @@ inline unsigned char* shared_memory() {
     return emulation::shared_memory();
 }
 
+inline int thread_now() {
+    return static_cast<int>(emulation::thread_index().x);
+}
+
 inline void copy_async(void* shared, const void* global, int valid) {
     if ((reinterpret_cast<std::uintptr_t>(shared) | reinterpret_cast<std::uintptr_t>(global)) % 16) {
         emulation::fail("cp.async", "an address is not a multiple of 16");

@@ -13,9 +13,12 @@ from tests.tools.cuda_emulation.build import build_program
 ORDERS = ("forward", "reverse", "random:1", "random:2")
 
 
-def run(program: Path, *words: str, order: str = "forward", wrapper: tuple[str, ...] = ()) -> tuple[int, str]:
+def run(
+    program: Path, *words: str, order: str = "forward", wrapper: tuple[str, ...] = (), capability: int = 80
+) -> tuple[int, str]:
     """Exit status and what it says."""
-    command = [*wrapper, "env", f"PCSR_EMULATION_ORDER={order}", str(program), *words]
+    variables = (f"PCSR_EMULATION_ORDER={order}", f"PCSR_EMULATION_CAPABILITY={capability}")
+    command = [*wrapper, "env", *variables, str(program), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 
