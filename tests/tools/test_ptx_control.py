@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -216,3 +217,49 @@ def test_orders_show_a_missing_barrier_as_a_wrong_result() -> None:
         assert result(code, order) == expected
     assert result(head + tail, "forward")[:32] == [7777] * 32
     assert result(head + tail, "reversed")[32:] == [7777] * 32
+
+
+FUNCTION = """
+.func (.param .b32 result) factorial_like (.param .b32 n_param)
+{
+.reg .pred %p<3>;
+.reg .b32 %r<5>;
+ld.param.u32 %r1, [n_param];
+mov.u32 %r2, 1;
+$again:
+setp.eq.u32 %p1, %r1, 0;
+st.param.b32 [result+0], %r2;
+@%p1 ret;
+mul.lo.u32 %r2, %r2, %r1;
+sub.u32 %r1, %r1, 1;
+bra.uni $again;
+}
+"""
+CALL = """{
+.param .b32 param0;
+st.param.b32 [param0+0], %r%d;
+.param .b32 retval0;
+call.uni (retval0),
+factorial_like,
+(
+param0
+);
+ld.param.b32 %r%d, [retval0+0];
+}
+"""
+
+
+def test_a_called_function_has_its_own_registers_and_labels() -> None:
+    """Called twice, with lanes that return at different times."""
+    code = "and.b32 %r1, %t, 3;\nand.b32 %r2, %t, 7;\nmov.u32 %r3, %r1;\n"
+    for source, target in ((3, 4), (2, 5)):
+        code += CALL.replace("%d", str(source), 1).replace("%d", str(target), 1)
+    code += "mad.wide.u32 %d1, %t, 8, %out;\nst.global.v2.u32 [%d1], {%r4, %r5};"
+    out = np.zeros((32, 2), np.int32)
+    report = run(kernel(code, ["out"], outside=FUNCTION), [ptx.Uninitialised(out)])
+    assert report.clean, report
+    assert out.tolist() == [[math.factorial(t & 3), math.factorial(t & 7)] for t in range(32)]
+    with pytest.raises(ptx.PTXError, match="no function of this module"):
+        ptx.parse(kernel(code, ["out"]))
+    with pytest.raises(ptx.PTXError, match="other than its 2"):
+        ptx.parse(kernel(code.replace("param0\n)", "param0, param0\n)"), ["out"], outside=FUNCTION))

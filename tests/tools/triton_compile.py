@@ -39,7 +39,7 @@ OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)")
 COUNTED = re.compile(r"HMMA|HGMMA|UTC\w*MMA|LDGSTS|UTMALDG|STL|LDL")
 
 
-def _source(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
+def specialised(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
     """The kernel specialised as a launch with these arguments would specialise it."""
     signature, constants, attributes = {}, {}, {}
     for index, parameter in enumerate(kernel.params):
@@ -91,7 +91,7 @@ class Recorder:
         """What a kernel's launch does while this records."""
         arguments = dict(zip(kernel.arg_names, values, strict=False)) | options
         launch = {name: arguments[name] for name in ("num_warps", "num_stages") if name in arguments}
-        source = _source(kernel, arguments)
+        source = specialised(kernel, arguments)
         key = (kernel.__name__, str(source.signature), str(source.constants), str(source.attrs), str(launch))
         if key in self.seen:
             return

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from . import arithmetic, async_copy, atomics, bits, compare, control, convert, tensor, warp  # noqa: F401 - fill the table
-from .buffers import Buffer, Global, HandedOver, Uninitialised
+from .buffers import Buffer, Global, HandedOver, Struct, Uninitialised
 from .instructions import Operation, prepare
 from .memory_ops import granules
 from .parser import Kernel, Variable
@@ -18,7 +18,7 @@ from .schedule import StepLimit, run_batch
 from .state import Batch, Group
 from .types import Array
 
-Argument = Buffer | int | float | None
+Argument = Buffer | Struct | int | float | None
 TOGETHER = 1024  # threads of the blocks that run in lockstep
 FOREVER = 1 << 60
 
@@ -101,6 +101,11 @@ class Launch:
     def _bytes(self, param: Variable, value: Argument, name: str) -> Array:
         if isinstance(value, torch.Tensor | np.ndarray | Uninitialised | HandedOver):
             value = self.memory.add(name, value)
+        if isinstance(value, Struct):
+            data = value.pack(lambda buffer: self.memory.add(name, buffer))
+            if len(data) != param.size:
+                raise PTXError(f"kernel {self.kernel.name}: {name} has {len(data)} bytes, its parameter {param.size}")
+            return np.frombuffer(data, np.uint8)
         if isinstance(value, float):
             if param.size not in (4, 8):
                 raise PTXError(f"kernel {self.kernel.name}: {name} is a float, its parameter has {param.size} bytes")
@@ -158,7 +163,7 @@ def launch(
 
     args: in the order of the parameters. A tensor or array stands for its address, and any access outside of it is an error;
     wrapped in `Uninitialised`, so is a read of what was not written; in `HandedOver`, other blocks' accesses are no hazards.
-    Numbers are passed by value, None is a null pointer.
+    Numbers and a `Struct` are passed by value, None is a null pointer. Arguments that overlap have the bounds of their union.
     shared_bytes: of dynamic shared memory. order: see `Order`; results of a kernel without hazards do not depend on it.
     races: whether to look for them (about half of the time). Raises PTXError for what it cannot interpret, ValueError for
     sizes that make no sense; everything that happens while it runs is in the report.
