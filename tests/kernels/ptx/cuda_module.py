@@ -25,8 +25,8 @@ FOLDERS = ("kernels/cuda", "csrc/cuda", "csrc")
 THREADS, MIXTURE_THREADS, GRADIENT_THREADS = 256, 256, 128
 PIPELINE_BYTES = 4 * 2 * 128 * 64
 TILE = 128
-# By the numbers of `Arithmetic` and `Type`: how their names are mangled; bytes of an element, blocks a multiprocessor.
-ARITHMETICS = (("11PlainFloats", 4, 2), ("11SplitFloats", 4, 1), ("8BFloat16", 2, 2), ("7Float16", 2, 2))
+# By the numbers of `Arithmetic` and `Type`: how their names are mangled, and the elements.
+ARITHMETICS = (("11PlainFloats", 4), ("11SplitFloats", 4), ("8BFloat16", 2), ("7Float16", 2))
 TYPES = (("IfE", np.float32), ("8BFloat16", np.uint16), ("7Float16", np.uint16))
 Matrix = tuple[int, int, int, int, int]
 
@@ -77,28 +77,28 @@ def embeddings(matrix: Matrix, size: int, held: int | None = None) -> Struct:
 
 
 class CudaModule:
-    """The functions of csrc/bind_cuda.cpp, for one multiprocessor."""
+    """The functions of csrc/bind_cuda.cpp, for a device that runs at most `most` blocks at a time."""
 
     device_type, architectures, compiler, mixture_numbers = "cpu", "sm_80", "nvcc, interpreted", 17
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, machine: Machine, most: int) -> None:
+        self.machine, self.most = machine, most
 
     def _loop(self, stem: str, parts: tuple[str, ...], count: int, args: list[Any], each: int = THREADS) -> None:
-        """A kernel that loops over `count` items, `each` of them a block at a time, by two blocks."""
+        """A kernel that loops over `count` items, `each` of them a block at a time."""
         if count:
             threads = GRADIENT_THREADS if stem == "gradient" else THREADS
-            self.machine.launch(program(stem, *parts), (min(2, -(-count // each)),), threads, args, 0)
+            self.machine.launch(program(stem, *parts), (min(self.most, -(-count // each)),), threads, args, 0)
 
     def _walk(
         self, stem: str, epilogue: str, sides: tuple[Struct, Struct], arithmetic: int, of: Struct, diagonal: bool = False
     ) -> None:
         down, across = (-(-side.values[1] // TILE) for side in sides)
         tiles = down if diagonal else down * across
-        name, _, most = ARITHMETICS[arithmetic]
+        name = ARITHMETICS[arithmetic][0]
         if tiles:
             args = [Struct("SSb", (*sides, diagonal)), tiles, of]
-            grid = (min(tiles, most),)
+            grid = (min(tiles, self.most),)
             self.machine.launch(program(stem, "walk_tiles", name, epilogue), grid, THREADS, args, PIPELINE_BYTES)
 
     def hardest(self, queue, x, y, arithmetic, groups, shift, margins, margin_stride, keys, own, out) -> int:
@@ -138,7 +138,7 @@ class CudaModule:
 
     def hinge_sums(self, queue, x, y, arithmetic, groups, margins, factor, work, out) -> int:
         address, margin_count, margin_step, shift = margins
-        count, (name, size, _) = x[1], ARITHMETICS[arithmetic]
+        count, (name, size) = x[1], ARITHMETICS[arithmetic]
         sides = embeddings(x, size), embeddings(y, size)
         self._pair_scores(*sides, arithmetic, work[2])
         given = embeddings((address, margin_count, 1, 1, 0), 4)
@@ -205,9 +205,9 @@ class CudaModule:
 
 
 @contextmanager
-def interpreting(machine: Machine) -> Iterator[None]:
+def interpreting(machine: Machine, most: int = 2) -> Iterator[None]:
     """Every launch of a CUDA kernel inside goes to `machine`; ops on the CPU's tensors take the backend "cuda"."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native_cuda, "_import", lambda: (CudaModule(machine), ""))
+        patch.setattr(native_cuda, "_import", lambda: (CudaModule(machine, most), ""))
         patch.setenv("PCSR_FAST_BACKEND", "cuda")
         yield

@@ -16,6 +16,7 @@ from tests.kernels.ptx.machine import Machine, Program
 from tests.tools.triton_compile import specialised
 
 TARGET = GPUTarget("cuda", 80, 32)
+CONSTANTS = ("PRECISION", "LOADED", "SHIFT", "KIND", "F", "OWN")
 
 
 def _no_assembly(*given: Any) -> tuple[str, str] | None:
@@ -31,6 +32,13 @@ def _program(name: str, text: str, entry: str) -> Program:
     return Program(name, text, entry)
 
 
+def _name(kernel: Any, arguments: dict[str, Any]) -> str:
+    """The kernel with what makes it another one."""
+    dtype = str(next(value for value in arguments.values() if hasattr(value, "dtype")).dtype).removeprefix("torch.")
+    chosen = [f"{name} {arguments[name]}" for name in CONSTANTS if name in arguments]
+    return " ".join([kernel.__name__, dtype, *chosen])
+
+
 def _launch(machine: Machine, kernel: Any, *values: Any, grid: Any, warmup: bool, **options: Any) -> None:
     """What a kernel's launch does; Triton's two scratch pointers are null."""
     arguments = dict(zip(kernel.arg_names, values, strict=False)) | options
@@ -39,7 +47,7 @@ def _launch(machine: Machine, kernel: Any, *values: Any, grid: Any, warmup: bool
     compiled = triton.compile(source, target=TARGET, options=chosen)
     given = [arguments[name] for name in kernel.arg_names if source.signature[name] != "constexpr"]
     data = compiled.metadata
-    program = _program(kernel.__name__, compiled.asm["ptx"], data.name)
+    program = _program(_name(kernel, arguments), compiled.asm["ptx"], data.name)
     machine.launch(program, grid, 32 * data.num_warps, [*given, None, None], data.shared)
 
 

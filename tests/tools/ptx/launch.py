@@ -74,9 +74,12 @@ class Launch:
         self.static_shared = -(-kernel.sizes.get("shared", 0) // 16) * 16
         self.shared_size = self.static_shared + shared_bytes
         self.granules = granules(kernel)
-        self.operations: list[Operation] = [prepare(instruction, kernel) for instruction in kernel.code]
+        if not kernel.prepared:
+            kernel.prepared.extend(prepare(instruction, kernel) for instruction in kernel.code)
+        self.operations: list[Operation] = kernel.prepared
         self.guards = [(code.guard.slot, code.negated) if code.guard else None for code in kernel.code]
         self.executed = [0] * len(kernel.code)
+        self.reached = [False] * len(kernel.code)
         self.report = Report(kernel.name)
         self.memory = Global(self.granules["global"])
         self.addresses: dict[str, int] = {}
@@ -127,6 +130,7 @@ class Launch:
         self.memory.finish()
         for instruction, count in zip(self.kernel.code, self.executed, strict=True):
             self.report.counts[instruction.opcode] += count
+        self.report.reached = {number for number, reached in enumerate(self.reached) if reached}
 
     def count_steps(self, steps: int) -> None:
         self.report.steps += steps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,8 @@ class Variable:
 @dataclass
 class Kernel:
     """params: in order, offsets within the parameter space; labels: instruction numbers; dynamic: names of the
-    `.extern .shared` arrays, which begin at the end of the static shared memory; threads: `.reqntid`, or None."""
+    `.extern .shared` arrays, which begin at the end of the static shared memory; threads: `.reqntid`, or None;
+    prepared: the code as the first launch left it for later ones."""
 
     name: str
     params: list[Variable] = field(default_factory=list)
@@ -52,6 +54,7 @@ class Kernel:
     labels: dict[str, int] = field(default_factory=dict)
     targets: dict[str, list[str]] = field(default_factory=dict)  # labels of each `.branchtargets`
     threads: tuple[int, int, int] | None = None
+    prepared: list[Any] = field(default_factory=list)
 
     def declare(self, name: str, space: str, size: int, align: int, data: bytes = b"") -> Variable:
         offset = -(-self.sizes.get(space, 0) // align) * align
