@@ -9,7 +9,7 @@ import pytest
 
 from tests.kernels.ptx.problems import CASES, launches_of
 from tests.tools.ptx.compile import find_nvcc
-from tests.tools.ptx_mutations import RESULTS, explanations, explained, run, trials
+from tests.tools.ptx_mutations import RESULTS, explained, explanations, run, trials
 
 LEAST = 0.95
 

@@ -40,12 +40,13 @@ NOTICED = {
 
 @dataclass(frozen=True)
 class Trial:
-    """kernel and mutant by name; source: where it comes from; by: what noticed it, "" for nothing."""
+    """kernel and mutant by name; source: where it comes from; reached: by any launch; by: what noticed it, or ""."""
 
     kernel: str
     mutant: str
     kind: str
     source: str
+    reached: bool
     by: str
 
 
@@ -79,7 +80,8 @@ def trials(
         for launch, (report, expected) in zip(launches, right, strict=True):
             if not by and mutant.at in report.reached:
                 by = noticed(*launch.run(mutant.kernel, max_steps=3 * report.steps + 1000), expected)
-        yield Trial(name, mutant.name, mutant.kind, kernel.code[mutant.at].source, by)
+        reached = any(mutant.at in report.reached for report, _ in right)
+        yield Trial(name, mutant.name, mutant.kind, kernel.code[mutant.at].source, reached, by)
 
 
 def explanations() -> list[dict[str, Any]]:
@@ -106,7 +108,11 @@ def summary(found: Sequence[Trial], mutants: int) -> dict[str, Any]:
     """Counts of one kernel; what was neither noticed nor explained by name."""
     table = explanations()
     missed = [trial for trial in found if not trial.by]
-    survived = [f"{trial.mutant} ({trial.source})" for trial in missed if explained(trial, table) is None]
+    survived = [
+        f"{trial.mutant} ({trial.source}{'' if trial.reached else ', never reached'})"
+        for trial in missed
+        if explained(trial, table) is None
+    ]
     return {
         "mutants": mutants,
         "tried": len(found),

@@ -117,7 +117,9 @@ def test_structs_lie_as_in_c() -> None:
     x = torch.tensor([41, 42], dtype=torch.int32)
     value = ptx.Struct("bSPh", (7, ptx.Struct("db", (2.5, -1)), x, 9))
     text = kernel("", ["out"]).replace("k(", "k(.param .align 8 .b8 s[40], ")
-    code = "ld.param.f64 %d1, [s+8];\ncvt.rzi.s32.f64 %r2, %d1;\nld.param.u64 %d2, [s+24];\nld.global.u32 %r4, [%d2+4];\n"
+    code = (
+        "ld.param.f64 %d1, [s+8];\ncvt.rzi.s32.f64 %r2, %d1;\nld.param.u64 %d2, [s+24];\nld.global.u32 %r4, [%d2+4];\n"
+    )
     code += "ld.param.b8 %r1, [s];\nld.param.s8 %r3, [s+16];\nld.param.u16 %h1, [s+32];\ncvt.u32.u16 %r5, %h1;\n"
     code += "".join(f"st.global.u32 [%out+{4 * i}], %r{i + 1};\n" for i in range(5))
     out = torch.zeros(5, dtype=torch.int32)

@@ -91,7 +91,13 @@ class CudaModule:
             self.machine.launch(program(stem, *parts), (min(self.most, -(-count // each)),), threads, args, 0)
 
     def _walk(
-        self, stem: str, epilogue: str, sides: tuple[Struct, Struct], arithmetic: int, of: Struct, diagonal: bool = False
+        self,
+        stem: str,
+        epilogue: str,
+        sides: tuple[Struct, Struct],
+        arithmetic: int,
+        of: Struct,
+        diagonal: bool = False,
     ) -> None:
         down, across = (-(-side.values[1] // TILE) for side in sides)
         tiles = down if diagonal else down * across

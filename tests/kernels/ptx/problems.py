@@ -66,12 +66,17 @@ def _cuda_ranks(name: str) -> None:
     retrieval_ranks(long_rows(130, dtype), long_rows(140, dtype, 1), ids(140), "stable", precision=precision)
 
 
-def _gradients(dtype: torch.dtype, gradient: Callable[..., Any]) -> None:
-    count, width = 9, 140
+def _gradients(dtype: torch.dtype, gradient: Callable[..., Any], unused: float) -> None:
+    """Rows longer and shorter than a block; row 3 has no weight and holds `unused`."""
+    count = 9
     by_row, by_column = rows(1, count, FP32)[0], rows(1, count, FP32, seed=1)[0]
-    by_row[3] = by_column[3] = by_column[5] = 0.0
+    by_row[3] = by_column[3] = by_column[5] = by_row[6] = 0.0
     chosen = torch.tensor([1, 0, 4, 4, 4, 4, 4, 4, 4]), torch.tensor([2, 2, 1, 0, 8, 7, 2, 2, 2])
-    gradient(by_row, by_column, rows(count, width, dtype), rows(count, width, dtype, seed=1), *chosen)
+    for width in (5, 140, 600):
+        sides = rows(count, width, dtype), rows(count, width, dtype, seed=1)
+        for side in sides:
+            side[3] = unused
+        gradient(by_row, by_column, *sides, *chosen)
 
 
 def _mixtures(dtype: torch.dtype) -> None:
@@ -111,7 +116,7 @@ def _triton_contrast(dtype: torch.dtype, kind: str) -> None:
 def _triton_gradients(dtype: torch.dtype) -> None:
     from pcsr_fast.kernels.triton.scatter import hardest_gradients
 
-    _gradients(dtype, hardest_gradients)
+    _gradients(dtype, hardest_gradients, 1.0)
 
 
 # What runs, with which plan (None: by CUDA), and the beginnings of the names of the kernels whose launches are looked at.
@@ -123,7 +128,7 @@ CASES: dict[str, Case] = {
     "cuda hardest plain": (lambda: _cuda_search("plain"), None, ("hardest walk",)),
     "cuda hinges bfloat16": (lambda: _cuda_hinges("bfloat16"), None, ("hinge", "pairs")),
     "cuda ranks split": (lambda: _cuda_ranks("split"), None, ("ranks",)),
-    "cuda gradient bfloat16": (lambda: _gradients(BF16, hardest_gradient), None, ("gradient",)),
+    "cuda gradient bfloat16": (lambda: _gradients(BF16, hardest_gradient, torch.inf), None, ("gradient",)),
     "cuda mixture float32": (lambda: _mixtures(FP32), None, ("mixture",)),
     "triton search bfloat16": (lambda: _triton_search(BF16), SMALL, ("search", "unpack")),
     "triton search float16": (lambda: _triton_search(FP16), SMALL, ("search",)),

@@ -14,9 +14,10 @@ order of sums inside mma; caches; calls through pointers; textures; wgmma, TMA a
 """
 
 from .buffers import HandedOver, Struct, Uninitialised
+from .kernel import Kernel, Module
 from .launch import launch
 from .mutate import KINDS, Mutant, mutate
-from .parser import Kernel, Module, parse
+from .parser import parse
 from .report import Finding, PTXError, Report
 
 __all__ = [

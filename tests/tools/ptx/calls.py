@@ -27,7 +27,9 @@ def read_function(header: str, start: int, end: int) -> Function:
     match = _HEADER.match(header)
     if match is None:
         raise PTXError(f"cannot read the function's header {header!r}")
-    return Function(match[2], tuple(part.split()[-1] for part in split(match[1] or "") + split(match[3] or "")), start, end)
+    return Function(
+        match[2], tuple(part.split()[-1] for part in split(match[1] or "") + split(match[3] or "")), start, end
+    )
 
 
 def read_call(operands: str) -> tuple[str, tuple[str, ...]]:

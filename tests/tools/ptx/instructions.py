@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
+from .kernel import Instruction, Kernel
 from .operands import Address, Immediate, Name, Negated, Operand, Pair, Register, Sink, Special, Vector
-from .parser import Instruction, Kernel
 from .report import PTXError
 from .state import Group, Mask
 from .types import TYPES, Array, Type, resize

@@ -10,8 +10,8 @@ import torch
 from . import arithmetic, async_copy, atomics, bits, compare, control, convert, tensor, warp  # noqa: F401 - fill the table
 from .buffers import Buffer, Global, HandedOver, Struct, Uninitialised
 from .instructions import Operation, prepare
+from .kernel import Kernel, Variable
 from .memory_ops import granules
-from .parser import Kernel, Variable
 from .races import WARP
 from .report import Finding, PTXError, Report
 from .schedule import StepLimit, run_batch

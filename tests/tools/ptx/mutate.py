@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from .instructions import prepare
+from .kernel import Instruction, Kernel
 from .operands import Immediate, Register
-from .parser import Instruction, Kernel
 
 KINDS = ("barrier", "wait", "commit", "guard", "branch")
 

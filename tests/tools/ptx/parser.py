@@ -3,76 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from .calls import Function, read_call, read_function
-from .operands import Name, Operand, Register, parse_operand, split
+from .kernel import Instruction, Kernel, Module, Variable
+from .operands import Name, Register, parse_operand, split
 from .report import PTXError
 from .types import TYPES, Array
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """guard: predicate register of `@p`, negated for `@!p`; line: of the text; source: "file:line" from `.loc`, or ""."""
-
-    opcode: str
-    operands: tuple[Operand, ...]
-    guard: Register | None
-    negated: bool
-    line: int
-    text: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A variable or parameter. offset: within its space; data: initial bytes, empty where there are none."""
-
-    name: str
-    space: str
-    size: int
-    offset: int
-    data: bytes = b""
-
-
-@dataclass
-class Kernel:
-    """params: in order, offsets within the parameter space; labels: instruction numbers; dynamic: names of the
-    `.extern .shared` arrays, which begin at the end of the static shared memory; threads: `.reqntid`, or None;
-    prepared: the code as the first launch left it for later ones."""
-
-    name: str
-    params: list[Variable] = field(default_factory=list)
-    variables: dict[str, Variable] = field(default_factory=dict)
-    dynamic: set[str] = field(default_factory=set)
-    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each space
-    registers: list[int] = field(default_factory=list)  # size of each, 0 for predicates
-    code: list[Instruction] = field(default_factory=list)
-    labels: dict[str, int] = field(default_factory=dict)
-    targets: dict[str, list[str]] = field(default_factory=dict)  # labels of each `.branchtargets`
-    threads: tuple[int, int, int] | None = None
-    prepared: list[Any] = field(default_factory=list)
-
-    def declare(self, name: str, space: str, size: int, align: int, data: bytes = b"") -> Variable:
-        offset = -(-self.sizes.get(space, 0) // align) * align
-        self.sizes[space] = offset + size
-        variable = Variable(name, space, size, offset, data)
-        self.variables[name] = variable
-        return variable
-
-
-class Module(dict[str, Kernel]):
-    """Kernels by name. `only` is the one of a module that holds one."""
-
-    @property
-    def only(self) -> Kernel:
-        if len(self) != 1:
-            raise PTXError(f"the module holds {len(self)} kernels: {', '.join(self)}; expected one")
-        return next(iter(self.values()))
-
 
 _VARIABLE = re.compile(
     r"(?P<extern>\.extern\s+)?(?:\.(?:visible|weak|common)\s+)?\.(?P<space>shared|global|const|local|param)\s+"
@@ -276,7 +214,11 @@ class _Body:
             self._call(*read_call(match[4]))
             return
         place = re.fullmatch(r"(ld|st)\.param\.(\w+)", opcode)
-        if place and (register := re.match(r"\[([\w$]+)(?:\+0)?\]$", parts[place[1] == "ld"])) and self._find(register[1]):
+        if (
+            place
+            and (register := re.match(r"\[([\w$]+)(?:\+0)?\]$", parts[place[1] == "ld"]))
+            and self._find(register[1])
+        ):
             opcode, parts[place[1] == "ld"] = f"mov.{place[2]}", register[1]
         if opcode == "ret" and self.suffix:
             opcode, parts = "bra", ["end"]
