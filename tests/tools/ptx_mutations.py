@@ -7,13 +7,14 @@ and writes benchmarks/results/gpu/mutations.json; what is not noticed must be ex
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import re
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +92,20 @@ def explanations() -> list[dict[str, Any]]:
 
 
 def explained(trial: Trial, table: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The entry of the table for a mutant: by its name, or by its kind and place in the source."""
-    names = (trial.mutant, f"{trial.kind} {trial.source}")
+    """The entry of the table for a mutant: by its name, or by its kind and the source line it comes from."""
+    names = (trial.mutant, f"{trial.kind} {source_line(trial.source)}")
     for entry in table:
         if _fits(entry["kernel"], trial.kernel) and any(_fits(one, name) for one in entry["mutants"] for name in names):
             return entry
     return None
+
+
+@functools.cache
+def source_line(place: str) -> str:
+    """ "file: text" of "file:line", the same wherever the line moves."""
+    name, _, number = place.partition(":")
+    files = [path for folder in ("kernels/cuda", "kernels/triton") for path in (ROOT / folder).glob(name or "-")]
+    return f"{name}: {files[0].read_text().splitlines()[int(number) - 1].strip()}" if files else name
 
 
 def _fits(pattern: str, name: str) -> bool:
@@ -165,12 +174,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--copies", type=int, default=COPIES)
     options = parser.parse_args(arguments)
     cases = [name for name in CASES if not options.cases or name.startswith(tuple(options.cases))]
-    with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=1) as pool:
-        for case, rows in pool.imap_unordered(_run, [(case, options.copies) for case in cases]):
-            write(case, rows, options.copies)
-            for name, row in rows.items():
-                print(name, {key: value for key, value in row.items() if key != "survived"}, flush=True)
-                print("".join(f"    survived: {one}\n" for one in row["survived"]), end="", flush=True)
+    tasks = [(case, options.copies) for case in cases]
+    if options.jobs == 1:
+        show(map(_run, tasks), options.copies)
+        return
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        show(pool.imap_unordered(_run, tasks, chunksize=1), options.copies)
+
+
+def show(done: Iterable[tuple[str, dict[str, dict[str, Any]]]], copies: int) -> None:
+    """Write and print cases as they end."""
+    for case, rows in done:
+        write(case, rows, copies)
+        for name, row in rows.items():
+            print(name, {key: value for key, value in row.items() if key != "survived"}, flush=True)
+            print("".join(f"    survived: {one}\n" for one in row["survived"]), end="", flush=True)
 
 
 if __name__ == "__main__":

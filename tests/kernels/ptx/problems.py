@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from pcsr_fast.kernels.triton.launch import Plan
+from pcsr_fast.native_cuda import call
 from pcsr_fast.ops import contrastive_loss, fit_mixture, retrieval_ranks, triplet_loss
 from pcsr_fast.ops.cuda.search import hardest_gradient, search
+from tests.kernels.ptx.cuda_module import MIXTURE_THREADS, interpreting, program
 from tests.kernels.ptx.machine import Launch, Machine
+from tests.tools.ptx import Struct
 
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 ARITHMETICS = {"plain": (FP32, "exact"), "split": (FP32, "auto"), "bfloat16": (BF16, "auto"), "float16": (FP16, "auto")}
@@ -79,13 +82,24 @@ def _gradients(dtype: torch.dtype, gradient: Callable[..., Any], unused: float) 
         gradient(by_row, by_column, *sides, *chosen)
 
 
-def _mixtures(dtype: torch.dtype) -> None:
+def _mixtures(machine: Machine) -> None:
+    """Few values and more than a block's; Lloyd steps that move, and one whose first cluster is empty; many parts."""
     generator = torch.Generator().manual_seed(0)
-    values = torch.cat([0.2 + 0.03 * torch.randn(300, generator=generator), torch.rand(50, generator=generator)])
-    values = values.clamp(0.01, 0.99).to(dtype)
-    for kind in ("gaussian", "beta"):
-        fit_mixture(values, kind, max_iter=2).posterior()
-    fit_mixture(values[:40], max_iter=3, tol=10.0)
+    low, high = 0.2 + 0.03 * torch.randn(300, generator=generator), torch.rand(50, generator=generator)
+    values = torch.cat([low, high]).clamp(0.01, 0.99)
+    for kind, given in (("gaussian", 3 * values - 1), ("beta", values)):
+        fit_mixture(given, kind, max_iter=2).posterior()
+    fit_mixture(3 * values[280:320] - 1, max_iter=3, tol=10.0).posterior()
+    for ordered, start in (([0.0, 1, 2, 3, 4, 5, 6, 40], [0.0, 1.0]), ([5.0, 6.0, 7.0], [0.0, 5.5])):
+        line = torch.tensor(ordered, dtype=torch.float64)
+        centres = torch.tensor(start, dtype=torch.float64)
+        addresses = line.data_ptr(), line.cumsum(0), centres.data_ptr()
+        call("two_means", line.device, addresses[0], addresses[1].data_ptr(), len(ordered), 20, addresses[2])
+    sums, state = rows(300, 7, FP32).double().abs(), torch.rand(17, generator=generator).double()
+    state[12] = 0.0  # it has not converged
+    step = Struct("iidd", (1, 0, 1e-3, 1e-6))
+    launch = (1,), MIXTURE_THREADS, [sums, 300, step, state], MIXTURE_THREADS * 7 * 8
+    machine.launch(program("mixture", "mixture_step"), *launch)
 
 
 def _triton_search(dtype: torch.dtype) -> None:
@@ -120,27 +134,27 @@ def _triton_gradients(dtype: torch.dtype) -> None:
 
 
 # What runs, with which plan (None: by CUDA), and the beginnings of the names of the kernels whose launches are looked at.
-Case = tuple[Callable[[], None], Plan | None, tuple[str, ...]]
+Case = tuple[Callable[[Machine], None], Plan | None, tuple[str, ...]]
 CASES: dict[str, Case] = {
-    "cuda hardest bfloat16": (lambda: _cuda_search("bfloat16"), None, ("hardest",)),
-    "cuda hardest float16": (lambda: _cuda_search("float16"), None, ("hardest walk",)),
-    "cuda hardest split": (lambda: _cuda_search("split"), None, ("hardest walk",)),
-    "cuda hardest plain": (lambda: _cuda_search("plain"), None, ("hardest walk",)),
-    "cuda hinges bfloat16": (lambda: _cuda_hinges("bfloat16"), None, ("hinge", "pairs")),
-    "cuda ranks split": (lambda: _cuda_ranks("split"), None, ("ranks",)),
-    "cuda gradient bfloat16": (lambda: _gradients(BF16, hardest_gradient, torch.inf), None, ("gradient",)),
-    "cuda mixture float32": (lambda: _mixtures(FP32), None, ("mixture",)),
-    "triton search bfloat16": (lambda: _triton_search(BF16), SMALL, ("search", "unpack")),
-    "triton search float16": (lambda: _triton_search(FP16), SMALL, ("search",)),
-    "triton search float32": (lambda: _triton_search(FP32), SMALL, ("search",)),
-    "triton search tf32x3": (lambda: _triton_search(FP32), THREE_PASSES, ("search",)),
-    "triton search chunked": (lambda: _triton_search(FP32), CHUNKED, ("search",)),
-    "triton margins float32": (lambda: _triton_margins(FP32), SMALL, ("search",)),
-    "triton gradient bfloat16": (lambda: _triton_gradients(BF16), SMALL, ("scatter",)),
-    "triton hinges bfloat16": (lambda: _triton_hinges(BF16), SMALL, ("own", "gather", "join", "slopes")),
-    "triton infonce float32": (lambda: _triton_contrast(FP32, "infonce"), CHUNKED, ("gather", "join", "slopes")),
-    "triton tal float32": (lambda: _triton_contrast(FP32, "tal"), CHUNKED, ("gather", "join")),
-    "triton ccl_gce float32": (lambda: _triton_contrast(FP32, "ccl_gce"), CHUNKED, ("gather", "slopes")),
+    "cuda hardest bfloat16": (lambda _: _cuda_search("bfloat16"), None, ("hardest",)),
+    "cuda hardest float16": (lambda _: _cuda_search("float16"), None, ("hardest walk",)),
+    "cuda hardest split": (lambda _: _cuda_search("split"), None, ("hardest walk",)),
+    "cuda hardest plain": (lambda _: _cuda_search("plain"), None, ("hardest walk",)),
+    "cuda hinges bfloat16": (lambda _: _cuda_hinges("bfloat16"), None, ("hinge", "pairs")),
+    "cuda ranks split": (lambda _: _cuda_ranks("split"), None, ("ranks",)),
+    "cuda gradient bfloat16": (lambda _: _gradients(BF16, hardest_gradient, torch.inf), None, ("gradient",)),
+    "cuda mixture float32": (_mixtures, None, ("mixture",)),
+    "triton search bfloat16": (lambda _: _triton_search(BF16), SMALL, ("search", "unpack")),
+    "triton search float16": (lambda _: _triton_search(FP16), SMALL, ("search",)),
+    "triton search float32": (lambda _: _triton_search(FP32), SMALL, ("search",)),
+    "triton search tf32x3": (lambda _: _triton_search(FP32), THREE_PASSES, ("search",)),
+    "triton search chunked": (lambda _: _triton_search(FP32), CHUNKED, ("search",)),
+    "triton margins float32": (lambda _: _triton_margins(FP32), SMALL, ("search",)),
+    "triton gradient bfloat16": (lambda _: _triton_gradients(BF16), SMALL, ("scatter",)),
+    "triton hinges bfloat16": (lambda _: _triton_hinges(BF16), SMALL, ("own", "gather", "join", "slopes")),
+    "triton infonce float32": (lambda _: _triton_contrast(FP32, "infonce"), CHUNKED, ("gather", "join", "slopes")),
+    "triton tal float32": (lambda _: _triton_contrast(FP32, "tal"), CHUNKED, ("gather", "join")),
+    "triton ccl_gce float32": (lambda _: _triton_contrast(FP32, "ccl_gce"), CHUNKED, ("gather", "slopes")),
 }
 
 
@@ -148,15 +162,13 @@ def run_case(name: str, machine: Machine) -> None:
     """Run a case's problems on `machine`, CUDA's with one block for all tiles."""
     run, plan, _ = CASES[name]
     if plan is None:
-        from tests.kernels.ptx import cuda_module
-
-        with cuda_module.interpreting(machine, most=1):
-            run()
+        with interpreting(machine, most=1):
+            run(machine)
         return
     from tests.kernels.ptx import triton_device
 
     with triton_device.interpreting(machine, plan):
-        run()
+        run(machine)
 
 
 def launches_of(name: str) -> dict[str, list[Launch]]:

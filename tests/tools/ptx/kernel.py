@@ -37,7 +37,7 @@ class Variable:
 class Kernel:
     """params: in order, offsets within the parameter space; labels: instruction numbers; dynamic: names of the
     `.extern .shared` arrays, which begin at the end of the static shared memory; threads: `.reqntid`, or None;
-    prepared: the code as the first launch left it for later ones."""
+    prepared, granules: what the first launch leaves for later ones."""
 
     name: str
     params: list[Variable] = field(default_factory=list)
@@ -50,6 +50,7 @@ class Kernel:
     targets: dict[str, list[str]] = field(default_factory=dict)  # labels of each `.branchtargets`
     threads: tuple[int, int, int] | None = None
     prepared: list[Any] = field(default_factory=list)
+    granules: dict[str, int] = field(default_factory=dict)
 
     def declare(self, name: str, space: str, size: int, align: int, data: bytes = b"") -> Variable:
         offset = -(-self.sizes.get(space, 0) // align) * align

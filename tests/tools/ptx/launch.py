@@ -73,10 +73,11 @@ class Launch:
         self.blocks = self.order.blocks(int(np.prod(grid)))
         self.static_shared = -(-kernel.sizes.get("shared", 0) // 16) * 16
         self.shared_size = self.static_shared + shared_bytes
-        self.granules = granules(kernel)
         if not kernel.prepared:
+            kernel.granules.update(granules(kernel))
             kernel.prepared.extend(prepare(instruction, kernel) for instruction in kernel.code)
         self.operations: list[Operation] = kernel.prepared
+        self.granules = kernel.granules
         self.guards = [(code.guard.slot, code.negated) if code.guard else None for code in kernel.code]
         self.executed = [0] * len(kernel.code)
         self.reached = [False] * len(kernel.code)

@@ -40,13 +40,14 @@ def mutate(kernel: Kernel, kinds: Collection[str] = KINDS) -> Iterator[Mutant]:
 
     barrier: bar.sync or bar.warp.sync deleted. wait, commit: cp.async.wait_* or commit_group deleted. guard: the predicate of a
     load, store, copy or atomic operation dropped, or the number of bytes that a cp.async is to read made full. branch: a
-    conditional branch deleted, so that what it leaves out is always done. Raises ValueError for unknown kinds.
+    conditional branch on a comparison of whole numbers, as of bounds, deleted, so that what it leaves out is always done.
+    Raises ValueError for unknown kinds.
     """
     if unknown := set(kinds) - set(KINDS):
         raise ValueError(f"mutate: unknown kinds {sorted(unknown)}; expected some of {KINDS}")
     seen: Counter[str] = Counter()
     for at, instruction in enumerate(kernel.code):
-        for kind, new in _changes(instruction):
+        for kind, new in _changes(instruction, kernel.code[:at] if instruction.guard else []):
             text = f"{kind} {nameless(instruction.text)}"
             seen[text] += 1
             if kind in kinds:
@@ -66,8 +67,8 @@ def _changed(kernel: Kernel, at: int, new: Instruction) -> Kernel:
     return result
 
 
-def _changes(old: Instruction) -> Iterator[tuple[str, Instruction]]:
-    """Kinds of fault this instruction can have, and what it becomes."""
+def _changes(old: Instruction, before: list[Instruction]) -> Iterator[tuple[str, Instruction]]:
+    """Kinds of fault this instruction can have, and what it becomes. before: what stands above it."""
     nothing = replace(old, opcode=_NOTHING, operands=(), guard=None)
     for kind, pattern in _DELETED.items():
         if pattern.fullmatch(old.opcode):
@@ -76,8 +77,22 @@ def _changes(old: Instruction) -> Iterator[tuple[str, Instruction]]:
         yield "guard", replace(old, guard=None)
     if _SIZED.fullmatch(old.opcode) and len(old.operands) > 3 and isinstance(old.operands[3], Register):
         yield "guard", replace(old, operands=(*old.operands[:3], Immediate("i", _width(old))))
-    if old.guard is not None and _BRANCH.fullmatch(old.opcode):
+    if old.guard is not None and _BRANCH.fullmatch(old.opcode) and _of_whole_numbers(old.guard, before):
         yield "branch", nothing
+
+
+def _of_whole_numbers(predicate: Register, before: list[Instruction]) -> bool:
+    """Whether the nearest instruction above that sets the predicate compares whole numbers, or combines such comparisons."""
+    for at in range(len(before) - 1, -1, -1):
+        code = before[at]
+        target = code.operands[0] if code.operands else None
+        if predicate not in (target, getattr(target, "first", None), getattr(target, "second", None)):
+            continue
+        if code.opcode.startswith("setp"):
+            return re.search(r"\.[bsu](?:16|32|64)$", code.opcode) is not None
+        sources = [operand for operand in code.operands[1:] if isinstance(operand, Register) and operand.size == 0]
+        return all(_of_whole_numbers(source, before[:at]) for source in sources)
+    return True
 
 
 def _width(copy: Instruction) -> int:
