@@ -56,8 +56,8 @@ def _cuda_hinges(name: str) -> None:
     for mode, count in (("row", 20), ("col", 20), ("matrix", 20), ("anchor", 20)):
         margin = rows(count, count, FP32) if mode == "matrix" else rows(1, count, FP32)[0]
         x, y, groups = rows(count, 9, dtype), rows(count, 9, dtype, seed=1), ids(count) if mode == "anchor" else None
-        triplet_loss(x, y, margin.to(dtype), margin_mode=mode, negatives="sum", groups=groups)
-    triplet_loss(long_rows(130, dtype), long_rows(130, dtype, 1), 0.2, negatives="sum")
+        triplet_loss(x, y, margin=margin.to(dtype), margin_mode=mode, negatives="sum", groups=groups)
+    triplet_loss(long_rows(130, dtype), long_rows(130, dtype, 1), margin=0.2, negatives="sum")
 
 
 def _cuda_ranks(name: str) -> None:
@@ -114,12 +114,12 @@ def _triton_margins(dtype: torch.dtype) -> None:
     for mode in ("row", "col", "matrix"):
         margin = rows(40, 40, FP32) if mode == "matrix" else rows(1, 40, FP32)[0]
         x, y = rows(40, 33, dtype), rows(40, 33, dtype, seed=1)
-        triplet_loss(x, y, margin.to(dtype), margin_mode=mode)
+        triplet_loss(x, y, margin=margin.to(dtype), margin_mode=mode)
 
 
 def _triton_hinges(dtype: torch.dtype) -> None:
     x, y = (rows(40, 33, dtype, seed=seed).requires_grad_() for seed in (0, 1))
-    triplet_loss(x, y, 0.2, negatives="sum", groups=ids(40)).backward()
+    triplet_loss(x, y, margin=0.2, negatives="sum", groups=ids(40)).backward()
 
 
 def _triton_contrast(dtype: torch.dtype, kind: str) -> None:

@@ -13,7 +13,7 @@ from triton.backends.compiler import GPUTarget
 
 from pcsr_fast.kernels.triton.launch import Plan
 from tests.kernels.ptx.machine import Machine, Program
-from tests.tools.triton_compile import specialised
+from tests.tools.triton_compile import OPTIONS, specialised
 
 TARGET = GPUTarget("cuda", 80, 32)
 CONSTANTS = ("PRECISION", "LOADED", "SHIFT", "KIND", "F", "OWN")
@@ -43,7 +43,7 @@ def _launch(machine: Machine, kernel: Any, *values: Any, grid: Any, warmup: bool
     """What a kernel's launch does; Triton's two scratch pointers are null."""
     arguments = dict(zip(kernel.arg_names, values, strict=False)) | options
     source = specialised(kernel, arguments)
-    chosen = {name: arguments[name] for name in ("num_warps", "num_stages") if name in arguments}
+    chosen = {name: arguments[name] for name in OPTIONS if name in arguments}
     compiled = triton.compile(source, target=TARGET, options=chosen)
     given = [arguments[name] for name in kernel.arg_names if source.signature[name] != "constexpr"]
     data = compiled.metadata
