@@ -1,7 +1,7 @@
 """Problems whose launches together come to every guard, wait and barrier of each kernel, as small as that allows.
 
-Sides of several kinds: `LONG` rows go around the pipeline of copies and leave a ragged end in aligned memory; `ODD` ones cannot
-be copied in blocks; 130 rows are a whole tile and a part of one.
+Long rows go around the pipeline of copies and end within a copy; odd ones cannot be copied in blocks; what lies between them
+is NaN, so that reading too far shows; 130 rows are a whole tile of CUDA's and a part of one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ CHUNKED = SMALL._replace(schedule="chunked", chunk=40)
 
 
 def rows(count: int, width: int, dtype: torch.dtype, stride: int = 0, seed: int = 0) -> Tensor:
-    """(count, width) unit-sized numbers; what lies between the rows is as large."""
+    """(count, width) of rows of about unit length, with NaN between them."""
     generator = torch.Generator().manual_seed(seed + count)
-    return torch.randn(count, stride or width, generator=generator).to(dtype)[:, :width]
+    made = torch.randn(count, stride or width + 1, generator=generator) / width**0.5
+    made[:, width:] = torch.nan
+    return made.to(dtype)[:, :width]
 
 
 def long_rows(count: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -105,8 +107,8 @@ def _mixtures(machine: Machine) -> None:
 def _triton_search(dtype: torch.dtype) -> None:
     from pcsr_fast.ops.triton.search import hardest_negatives
 
-    for width in (70, 80):
-        x, y = rows(70, width, dtype), rows(40, width, dtype, seed=1)
+    for width, stride in ((70, 71), (80, 96)):
+        x, y = rows(70, width, dtype, stride), rows(40, width, dtype, stride, seed=1)
         hardest_negatives(x, y, (ids(70), ids(40)), "auto")
 
 
@@ -123,7 +125,7 @@ def _triton_hinges(dtype: torch.dtype) -> None:
 
 
 def _triton_contrast(dtype: torch.dtype, kind: str) -> None:
-    x, y = ((rows(40, 33, dtype, seed=seed) / 33**0.5).to(dtype).requires_grad_() for seed in (0, 1))
+    x, y = (rows(40, 33, dtype, seed=seed).requires_grad_() for seed in (0, 1))
     contrastive_loss(x, y, kind=kind, groups=ids(40)).backward()
 
 

@@ -33,8 +33,8 @@ def _program(name: str, text: str, entry: str) -> Program:
 
 
 def _name(kernel: Any, arguments: dict[str, Any]) -> str:
-    """The kernel with what makes it another one."""
-    dtype = str(next(value for value in arguments.values() if hasattr(value, "dtype")).dtype).removeprefix("torch.")
+    """The kernel with what makes it another one; its dtype is that of its first argument."""
+    dtype = str(next(arguments[name] for name in kernel.arg_names).dtype).removeprefix("torch.")
     chosen = [f"{name} {arguments[name]}" for name in CONSTANTS if name in arguments]
     return " ".join([kernel.__name__, dtype, *chosen])
 
