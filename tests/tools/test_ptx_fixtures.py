@@ -173,9 +173,7 @@ REDUNDANT = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["triton_product_bf16", pytest.param("triton_product_fp32", marks=pytest.mark.kernels)]
-)
+@pytest.mark.parametrize("name", REDUNDANT)
 def test_every_barrier_of_triton_that_matters_is_missed(name: str) -> None:
     kind = name.split("_")[-1]
     m, n, k = 40, 33, 96
