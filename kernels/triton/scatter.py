@@ -85,6 +85,7 @@ def _side(values: Tensor, gathered: Tensor, scattered: Tensor, chosen: Tensor, c
         BLOCK_D=block,
         RUN=RUN,
         num_warps=4,
+        enable_fp_fusion=False,  # lanes that share a sum round it alike only if none fuses its own product into it
     )
     return out
 

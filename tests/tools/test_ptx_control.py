@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -151,42 +152,67 @@ def test_operands() -> None:
     assert split("a, {b, c}, [d], (e, f)") == ["a", "{b, c}", "[d]", "(e, f)"]
 
 
-MUTABLE = """    .reg .pred q;
-    setp.lt.s32 %p1, %t, %n;
+MUTABLE = """    setp.lt.s32 %p1, %t, 5;
     selp.b32 %r5, 16, 0, %p1;
     cp.async.cg.shared.global [%r1], [%d1], 0x10, %r5;
     cp.async.commit_group;
     cp.async.wait_group 0;
     bar.sync 0;
     @!%p1 ld.global.u32 %r2, [%d2];
+    @%p1 ld.param.u64 %d2, [x];
+    @!%p1 ld.global.u32 %r4, [%d3];
     bar.warp.sync 0xffffffff;
     @%p1 bra END;
     @%p1 atom.global.add.u32 %r3, [%d2], 1;
 END:"""
 
 
-def test_mutants_change_one_line_each() -> None:
-    lines = MUTABLE.split("\n")
+def test_mutants_change_one_instruction_each() -> None:
+    original = ptx.parse(kernel(MUTABLE, ["x"])).only
+    first = next(at for at, code in enumerate(original.code) if code.text.startswith("setp"))
     expected = {
-        "compare-true:2": "    setp.eq.u32 %p1, 0, 0;",
-        "compare-false:2": "    setp.ne.u32 %p1, 0, 0;",
-        "guard:3": "    mov.b32 %r5, 16;",
-        "commit:5": "//    cp.async.commit_group;",
-        "wait:6": "//    cp.async.wait_group 0;",
-        "barrier:7": "//    bar.sync 0;",
-        "guard:8": "    ld.global.u32 %r2, [%d2];",
-        "barrier:9": "//    bar.warp.sync 0xffffffff;",
-        "guard:11": "    atom.global.add.u32 %r3, [%d2], 1;",
+        "guard cp.async.cg.shared.global [%r], [%d], 0x10, %r #1": 2,
+        "commit cp.async.commit_group #1": 3,
+        "wait cp.async.wait_group 0 #1": 4,
+        "barrier bar.sync 0 #1": 5,
+        "guard @!%p ld.global.u32 %r, [%d] #1": 6,
+        "guard @!%p ld.global.u32 %r, [%d] #2": 8,
+        "barrier bar.warp.sync 0xffffffff #1": 9,
+        "branch @%p bra END #1": 10,
+        "guard @%p atom.global.add.u32 %r, [%d], 1 #1": 11,
     }
-    mutants = list(ptx.mutate(MUTABLE))
-    assert {mutant.name: mutant.text.split("\n")[mutant.line - 1] for mutant in mutants} == expected
+    mutants = list(ptx.mutate(original))
+    assert {mutant.name: mutant.at - first for mutant in mutants} == expected
     for mutant in mutants:
-        changed = [i for i, (old, new) in enumerate(zip(lines, mutant.text.split("\n"), strict=True), 1) if old != new]
-        assert changed == [mutant.line]
+        pairs = enumerate(zip(original.code, mutant.kernel.code, strict=True))
+        assert [at for at, (old, new) in pairs if old != new] == [mutant.at]
+        assert mutant.kernel.code[mutant.at].guard is None
         assert mutant.name.startswith(mutant.kind)
-    assert [mutant.kind for mutant in ptx.mutate(MUTABLE, ["wait", "commit"])] == ["commit", "wait"]
+    assert [mutant.kind for mutant in ptx.mutate(original, ["wait", "commit"])] == ["commit", "wait"]
     with pytest.raises(ValueError, match="unknown kinds"):
-        list(ptx.mutate(MUTABLE, ["colour"]))
+        list(ptx.mutate(original, ["colour"]))
+
+
+def test_mutants_do_what_they_say() -> None:
+    """Before and after a first launch, which the original's prepared code comes from."""
+    code = """
+    setp.lt.u32 %p1, %t, 8;
+    @!%p1 bra END;
+    mad.wide.u32 %d1, %t, 4, %out;
+    @%p1 st.global.u32 [%d1], %t;
+    END:
+    """
+    original = ptx.parse(kernel(code, ["out"])).only
+    for _ in range(2):
+        for mutant in ptx.mutate(original):
+            out = np.zeros(32, np.uint32)
+            assert ptx.launch(mutant.kernel, 1, 32, [out]).clean
+            assert np.count_nonzero(out) == 7
+            both = next(ptx.mutate(mutant.kernel, ["guard" if mutant.kind == "branch" else "branch"]))
+            assert ptx.launch(both.kernel, 1, 32, [out]).clean
+            assert np.count_nonzero(out) == 31
+        report = ptx.launch(original, 1, 32, [np.zeros(32, np.uint32)])
+        assert len(report.reached) == len(original.code)
 
 
 def test_orders_show_a_missing_barrier_as_a_wrong_result() -> None:
@@ -216,3 +242,49 @@ def test_orders_show_a_missing_barrier_as_a_wrong_result() -> None:
         assert result(code, order) == expected
     assert result(head + tail, "forward")[:32] == [7777] * 32
     assert result(head + tail, "reversed")[32:] == [7777] * 32
+
+
+FUNCTION = """
+.func (.param .b32 result) factorial_like (.param .b32 n_param)
+{
+.reg .pred %p<3>;
+.reg .b32 %r<5>;
+ld.param.u32 %r1, [n_param];
+mov.u32 %r2, 1;
+$again:
+setp.eq.u32 %p1, %r1, 0;
+st.param.b32 [result+0], %r2;
+@%p1 ret;
+mul.lo.u32 %r2, %r2, %r1;
+sub.u32 %r1, %r1, 1;
+bra.uni $again;
+}
+"""
+CALL = """{
+.param .b32 param0;
+st.param.b32 [param0+0], %r%d;
+.param .b32 retval0;
+call.uni (retval0),
+factorial_like,
+(
+param0
+);
+ld.param.b32 %r%d, [retval0+0];
+}
+"""
+
+
+def test_a_called_function_has_its_own_registers_and_labels() -> None:
+    """Called twice, with lanes that return at different times."""
+    code = "and.b32 %r1, %t, 3;\nand.b32 %r2, %t, 7;\nmov.u32 %r3, %r1;\n"
+    for source, target in ((3, 4), (2, 5)):
+        code += CALL.replace("%d", str(source), 1).replace("%d", str(target), 1)
+    code += "mad.wide.u32 %d1, %t, 8, %out;\nst.global.v2.u32 [%d1], {%r4, %r5};"
+    out = np.zeros((32, 2), np.int32)
+    report = run(kernel(code, ["out"], outside=FUNCTION), [ptx.Uninitialised(out)])
+    assert report.clean, report
+    assert out.tolist() == [[math.factorial(t & 3), math.factorial(t & 7)] for t in range(32)]
+    with pytest.raises(ptx.PTXError, match="no function of this module"):
+        ptx.parse(kernel(code, ["out"]))
+    with pytest.raises(ptx.PTXError, match="other than its 2"):
+        ptx.parse(kernel(code.replace("param0\n)", "param0, param0\n)"), ["out"], outside=FUNCTION))

@@ -96,8 +96,38 @@ def test_one_tensor_passed_twice_is_one_buffer() -> None:
     code += "add.u32 %r2, %r2, 1;\nst.global.u32 [%d2], %r2;"
     assert run(kernel(code, ["x", "y"]), [x, x]).clean
     assert (x == 8).all()
-    with pytest.raises(ValueError, match="overlap"):
-        run(kernel(code, ["x", "y"]), [x, x[1:]])
+
+
+@pytest.mark.parametrize(("first", "second"), [(slice(0, 40), slice(8, 20)), (slice(8, 20), slice(0, 40))])
+def test_arguments_that_overlap_have_the_bounds_of_their_union(first: slice, second: slice) -> None:
+    x = torch.zeros(64, dtype=torch.int32)
+    code = "mad.wide.u32 %d1, %t, 4, %a;\nmad.wide.u32 %d2, %t, 4, %b;\nmov.b32 %r1, 7;\n"
+    code += "st.global.u32 [%d1], %r1;\nld.global.u32 %r2, [%d2];"
+    assert run(kernel(code, ["a", "b"]), [x[first], x[second]], block=8).clean
+    assert x.nonzero().flatten().tolist() == list(range(first.start, first.start + 8))
+    for name, offset in (("a", 4 * (40 - first.start)), ("b", -4 * second.start - 4)):
+        report = run(kernel(f"ld.global.u32 %r1, [%{name}+{offset}];", ["a", "b"]), [x[first], x[second]])
+        assert "160 bytes" in report.errors[0].what
+    with pytest.raises(ValueError, match="overlaps several"):
+        run(kernel("", ["a", "b", "c"]), [x[:8], x[8:16], x[4:12]])
+
+
+def test_structs_lie_as_in_c() -> None:
+    """{ char c; struct { double d; char e; } s; int *p; short h; }"""
+    x = torch.tensor([41, 42], dtype=torch.int32)
+    value = ptx.Struct("bSPh", (7, ptx.Struct("db", (2.5, -1)), x, 9))
+    text = kernel("", ["out"]).replace("k(", "k(.param .align 8 .b8 s[40], ")
+    code = (
+        "ld.param.f64 %d1, [s+8];\ncvt.rzi.s32.f64 %r2, %d1;\nld.param.u64 %d2, [s+24];\nld.global.u32 %r4, [%d2+4];\n"
+    )
+    code += "ld.param.b8 %r1, [s];\nld.param.s8 %r3, [s+16];\nld.param.u16 %h1, [s+32];\ncvt.u32.u16 %r5, %h1;\n"
+    code += "".join(f"st.global.u32 [%out+{4 * i}], %r{i + 1};\n" for i in range(5))
+    out = torch.zeros(5, dtype=torch.int32)
+    report = run(text.replace("ret;", code + "ret;"), [value, ptx.Uninitialised(out)], block=1)
+    assert report.clean, report
+    assert out.tolist() == [7, 2, -1, 42, 9]
+    with pytest.raises(ptx.PTXError, match="40 bytes, its parameter 8"):
+        run(kernel("", ["x"]), [value])
 
 
 def test_arguments_that_do_not_fit() -> None:

@@ -36,12 +36,13 @@ TYPES = {
     torch.int64: "*i64",
     torch.uint8: "*u8",
 }
+OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
 OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)")
 # Tensor cores, asynchronous copies, local memory (spills).
 COUNTED = re.compile(r"HMMA|HGMMA|UTC\w*MMA|LDGSTS|UTMALDG|STL|LDL")
 
 
-def _source(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
+def specialised(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
     """The kernel specialised as a launch with these arguments would specialise it."""
     signature, constants, attributes = {}, {}, {}
     for index, parameter in enumerate(kernel.params):
@@ -121,8 +122,8 @@ class Recorder:
     def run(self, kernel: Any, *values: Any, grid: Any, warmup: bool, **options: Any) -> None:
         """What a kernel's launch does while this records."""
         arguments = dict(zip(kernel.arg_names, values, strict=False)) | options
-        launch = {name: arguments[name] for name in ("num_warps", "num_stages") if name in arguments}
-        source = _source(kernel, arguments)
+        launch = {name: arguments[name] for name in OPTIONS if name in arguments}
+        source = specialised(kernel, arguments)
         key = (kernel.__name__, str(source.signature), str(source.constants), str(source.attrs), str(launch))
         if key in self.seen:
             return

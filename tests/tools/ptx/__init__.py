@@ -10,13 +10,14 @@ that not everyone reaches (synccheck); cp.async that is used before it is waited
 
 What is not modelled: speed; weak memory (stores are seen at once, fences do nothing, so blocks that hand data to each other by
 fences are reported as hazards, unless the buffer is given as `HandedOver`); approximate instructions (they are exact here); the
-order of sums inside mma; caches; calls; textures; wgmma, TMA and mbarrier of later architectures.
+order of sums inside mma; caches; calls through pointers; textures; wgmma, TMA and mbarrier of later architectures.
 """
 
-from .buffers import HandedOver, Uninitialised
+from .buffers import HandedOver, Struct, Uninitialised
+from .kernel import Kernel, Module
 from .launch import launch
 from .mutate import KINDS, Mutant, mutate
-from .parser import Kernel, Module, parse
+from .parser import parse
 from .report import Finding, PTXError, Report
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Mutant",
     "PTXError",
     "Report",
+    "Struct",
     "Uninitialised",
     "launch",
     "mutate",

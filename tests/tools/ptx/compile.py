@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from .kernel import Kernel
 from .launch import Argument, launch
-from .parser import Kernel, parse
+from .parser import parse
 from .report import Report
 
 ROOT = Path(__file__).parents[3]

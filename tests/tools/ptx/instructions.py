@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from .kernel import Instruction, Kernel
 from .operands import Address, Immediate, Name, Negated, Operand, Pair, Register, Sink, Special, Vector
-from .parser import Instruction, Kernel
 from .report import PTXError
 from .state import Group, Mask
 from .types import TYPES, Array, Type, resize
@@ -198,9 +199,15 @@ def compute(site: Site, result: str, sources: tuple[str, ...], function: Callabl
 
 def prepare(instruction: Instruction, kernel: Kernel) -> Operation:
     """Raises PTXError that names the line where no rule knows the opcode."""
-    site = Site(instruction, kernel)
-    for pattern, builder in RULES:
-        if match := pattern.fullmatch(instruction.opcode):
-            built = builder(site, match)
-            return built if isinstance(built, Operation) else Operation(built)
-    raise site.error(f"unknown instruction {instruction.opcode}")
+    site, found = Site(instruction, kernel), find(instruction.opcode)
+    if found is None:
+        raise site.error(f"unknown instruction {instruction.opcode}")
+    builder, match = found
+    built = builder(site, match)
+    return built if isinstance(built, Operation) else Operation(built)
+
+
+@cache
+def find(opcode: str) -> tuple[Builder, re.Match[str]] | None:
+    """The first rule that knows an opcode."""
+    return next(((builder, match) for pattern, builder in RULES if (match := pattern.fullmatch(opcode))), None)

@@ -8,17 +8,17 @@ import numpy as np
 import torch
 
 from . import arithmetic, async_copy, atomics, bits, compare, control, convert, tensor, warp  # noqa: F401 - fill the table
-from .buffers import Buffer, Global, HandedOver, Uninitialised
+from .buffers import Buffer, Global, HandedOver, Struct, Uninitialised
 from .instructions import Operation, prepare
+from .kernel import Kernel, Variable
 from .memory_ops import granules
-from .parser import Kernel, Variable
 from .races import WARP
 from .report import Finding, PTXError, Report
 from .schedule import StepLimit, run_batch
 from .state import Batch, Group
 from .types import Array
 
-Argument = Buffer | int | float | None
+Argument = Buffer | Struct | int | float | None
 TOGETHER = 1024  # threads of the blocks that run in lockstep
 FOREVER = 1 << 60
 
@@ -73,10 +73,14 @@ class Launch:
         self.blocks = self.order.blocks(int(np.prod(grid)))
         self.static_shared = -(-kernel.sizes.get("shared", 0) // 16) * 16
         self.shared_size = self.static_shared + shared_bytes
-        self.granules = granules(kernel)
-        self.operations: list[Operation] = [prepare(instruction, kernel) for instruction in kernel.code]
+        if not kernel.prepared:
+            kernel.granules.update(granules(kernel))
+            kernel.prepared.extend(prepare(instruction, kernel) for instruction in kernel.code)
+        self.operations: list[Operation] = kernel.prepared
+        self.granules = kernel.granules
         self.guards = [(code.guard.slot, code.negated) if code.guard else None for code in kernel.code]
         self.executed = [0] * len(kernel.code)
+        self.reached = [False] * len(kernel.code)
         self.report = Report(kernel.name)
         self.memory = Global(self.granules["global"])
         self.addresses: dict[str, int] = {}
@@ -101,6 +105,11 @@ class Launch:
     def _bytes(self, param: Variable, value: Argument, name: str) -> Array:
         if isinstance(value, torch.Tensor | np.ndarray | Uninitialised | HandedOver):
             value = self.memory.add(name, value)
+        if isinstance(value, Struct):
+            data = value.pack(lambda buffer: self.memory.add(name, buffer))
+            if len(data) != param.size:
+                raise PTXError(f"kernel {self.kernel.name}: {name} has {len(data)} bytes, its parameter {param.size}")
+            return np.frombuffer(data, np.uint8)
         if isinstance(value, float):
             if param.size not in (4, 8):
                 raise PTXError(f"kernel {self.kernel.name}: {name} is a float, its parameter has {param.size} bytes")
@@ -122,6 +131,7 @@ class Launch:
         self.memory.finish()
         for instruction, count in zip(self.kernel.code, self.executed, strict=True):
             self.report.counts[instruction.opcode] += count
+        self.report.reached = {number for number, reached in enumerate(self.reached) if reached}
 
     def count_steps(self, steps: int) -> None:
         self.report.steps += steps
@@ -158,7 +168,7 @@ def launch(
 
     args: in the order of the parameters. A tensor or array stands for its address, and any access outside of it is an error;
     wrapped in `Uninitialised`, so is a read of what was not written; in `HandedOver`, other blocks' accesses are no hazards.
-    Numbers are passed by value, None is a null pointer.
+    Numbers and a `Struct` are passed by value, None is a null pointer. Arguments that overlap have the bounds of their union.
     shared_bytes: of dynamic shared memory. order: see `Order`; results of a kernel without hazards do not depend on it.
     races: whether to look for them (about half of the time). Raises PTXError for what it cannot interpret, ValueError for
     sizes that make no sense; everything that happens while it runs is in the report.

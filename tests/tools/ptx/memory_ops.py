@@ -7,9 +7,9 @@ import re
 import numpy as np
 
 from .instructions import Site, Step, rule
+from .kernel import Kernel
 from .memory import Access, Space
 from .operands import Register, Sink
-from .parser import Kernel
 from .report import PTXError
 from .state import Group, Mask, to_space
 from .types import RAW, TYPES, Array, resize

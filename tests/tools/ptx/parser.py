@@ -3,72 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from .operands import Operand, Register, parse_operand, split
+from .calls import Function, read_call, read_function
+from .kernel import Instruction, Kernel, Module, Variable
+from .operands import Name, Register, parse_operand, split
 from .report import PTXError
 from .types import TYPES, Array
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """guard: predicate register of `@p`, negated for `@!p`; line: of the text; source: "file:line" from `.loc`, or ""."""
-
-    opcode: str
-    operands: tuple[Operand, ...]
-    guard: Register | None
-    negated: bool
-    line: int
-    text: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Variable:
-    """A variable or parameter. offset: within its space; data: initial bytes, empty where there are none."""
-
-    name: str
-    space: str
-    size: int
-    offset: int
-    data: bytes = b""
-
-
-@dataclass
-class Kernel:
-    """params: in order, offsets within the parameter space; labels: instruction numbers; dynamic: names of the
-    `.extern .shared` arrays, which begin at the end of the static shared memory; threads: `.reqntid`, or None."""
-
-    name: str
-    params: list[Variable] = field(default_factory=list)
-    variables: dict[str, Variable] = field(default_factory=dict)
-    dynamic: set[str] = field(default_factory=set)
-    sizes: dict[str, int] = field(default_factory=dict)  # bytes of each space
-    registers: list[int] = field(default_factory=list)  # size of each, 0 for predicates
-    code: list[Instruction] = field(default_factory=list)
-    labels: dict[str, int] = field(default_factory=dict)
-    targets: dict[str, list[str]] = field(default_factory=dict)  # labels of each `.branchtargets`
-    threads: tuple[int, int, int] | None = None
-
-    def declare(self, name: str, space: str, size: int, align: int, data: bytes = b"") -> Variable:
-        offset = -(-self.sizes.get(space, 0) // align) * align
-        self.sizes[space] = offset + size
-        variable = Variable(name, space, size, offset, data)
-        self.variables[name] = variable
-        return variable
-
-
-class Module(dict[str, Kernel]):
-    """Kernels by name. `only` is the one of a module that holds one."""
-
-    @property
-    def only(self) -> Kernel:
-        if len(self) != 1:
-            raise PTXError(f"the module holds {len(self)} kernels: {', '.join(self)}; expected one")
-        return next(iter(self.values()))
-
 
 _VARIABLE = re.compile(
     r"(?P<extern>\.extern\s+)?(?:\.(?:visible|weak|common)\s+)?\.(?P<space>shared|global|const|local|param)\s+"
@@ -78,7 +20,7 @@ _VARIABLE = re.compile(
 
 
 def parse(text: str) -> Module:
-    """Every kernel (`.entry`) of a PTX text. Device functions are left out: a call of one is an unknown instruction.
+    """Every kernel (`.entry`) of a PTX text, with the device functions that it calls in their places.
 
     Raises PTXError with the line for what it cannot read.
     """
@@ -88,7 +30,7 @@ def parse(text: str) -> Module:
     sections = re.search(r"^\s*\.section", text, flags=re.M)
     text = text[: sections.start()] if sections else text
     module, outside, at = Module(), "", 0
-    bodies = []
+    bodies, functions = [], {}
     for head in re.finditer(r"\.(entry|func)\b", text):
         if head.start() < at:
             continue
@@ -101,11 +43,14 @@ def parse(text: str) -> Module:
         at = end
         if head[1] == "entry":
             bodies.append((head.end(), opening.start(), end))
+        else:
+            function = read_function(text[head.end() : opening.start()], opening.start() + 1, end - 1)
+            functions[function.name] = function
     outside += text[at:]
     for start, body, end in bodies:
         kernel = _header(text[start:body])
-        _module_variables(kernel, outside, text[body:end])
-        _Body(kernel, text, body + 1, end - 1, files).parse()
+        _module_variables(kernel, outside, text[body:end] + "".join(text[f.start : f.end] for f in functions.values()))
+        _Body(kernel, text, body + 1, end - 1, files, functions).parse()
         module[kernel.name] = kernel
     return module
 
@@ -168,13 +113,27 @@ def _initial(text: str, kind: str) -> bytes:
 
 
 class _Body:
-    """Statements of one kernel, from `at` to `end` of the whole text."""
+    """Statements of one kernel, or of a function it calls, from `at` to `end` of the whole text.
 
-    def __init__(self, kernel: Kernel, text: str, at: int, end: int, files: dict[str, str]) -> None:
+    functions: that can be called; suffix: of the labels of this call; bound: registers of its parameters, by name.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        text: str,
+        at: int,
+        end: int,
+        files: dict[str, str],
+        functions: dict[str, Function],
+        suffix: str = "",
+        bound: dict[str, Register] | None = None,
+    ) -> None:
         self.kernel, self.text, self.at, self.end, self.files = kernel, text, at, end, files
+        self.functions, self.suffix = functions, suffix
         self.line, self.counted = text.count("\n", 0, at) + 1, at
         self.source = ""
-        self.scopes: list[dict[str, Register]] = [{}]
+        self.scopes: list[dict[str, Register]] = [bound or {}]
         self.ranges: list[dict[str, int]] = [{}]
 
     def parse(self) -> None:
@@ -206,13 +165,15 @@ class _Body:
             self.ranges.pop()
         elif label := self._take(r"([\w$]+)\s*:(?!:)"):
             if targets := self._take(r"\s*\.branchtargets([^;]*)"):
-                self.kernel.targets[label[1]] = split(targets[1])
+                self.kernel.targets[label[1] + self.suffix] = [name + self.suffix for name in split(targets[1])]
             else:
-                self.kernel.labels[label[1]] = len(self.kernel.code)
+                self.kernel.labels[label[1] + self.suffix] = len(self.kernel.code)
         elif place := self._take(r"\.loc\s+(\d+)\s+(\d+)[^\n]*"):
             self.source = f"{self.files.get(place[1], place[1])}:{place[2]}" if place[2] != "0" else self.source
         elif registers := self._take(r"\.reg\s*\.(\w+)\s+([^;]*)"):
             self._registers(registers[1], registers[2])
+        elif parameter := self._take(r"\.param\s+\.(\w+)\s+([\w$]+)\s*(?=;)"):
+            self.scopes[-1][parameter[2]] = self._new(TYPES[parameter[1]].size)
         elif self._take(r"\.(pragma[^;]*|param[^;]*|file[^\n]*)"):
             pass
         elif variable := self._take(r"\.(shared|local|extern|global|const)[^;]*"):
@@ -248,6 +209,33 @@ class _Body:
         guard = self._find(match[2]) if match[2] else None
         if match[2] and guard is None:
             raise PTXError(f"{match[2]} is not declared: {text!r}")
-        parts = [] if match[3].startswith("call") else split(match[4])  # calls are unknown to every table
+        opcode, parts = match[3], split(match[4]) if not match[3].startswith("call") else []
+        if opcode.startswith("call") and not match[2]:
+            self._call(*read_call(match[4]))
+            return
+        place = re.fullmatch(r"(ld|st)\.param\.(\w+)", opcode)
+        if (
+            place
+            and (register := re.match(r"\[([\w$]+)(?:\+0)?\]$", parts[place[1] == "ld"]))
+            and self._find(register[1])
+        ):
+            opcode, parts[place[1] == "ld"] = f"mov.{place[2]}", register[1]
+        if opcode == "ret" and self.suffix:
+            opcode, parts = "bra", ["end"]
         operands = tuple(parse_operand(part, self._find) for part in parts)
-        self.kernel.code.append(Instruction(match[3], operands, guard, match[1] == "!", self.line, text, self.source))
+        if self.suffix and opcode.startswith("br"):
+            operands = tuple(Name(part.name + self.suffix) if isinstance(part, Name) else part for part in operands)
+        self.kernel.code.append(Instruction(opcode, operands, guard, match[1] == "!", self.line, text, self.source))
+
+    def _call(self, name: str, given: tuple[str, ...]) -> None:
+        """The function's code, which ends at the label `end`."""
+        if name not in self.functions:
+            raise PTXError(f"a call of {name}, which is no function of this module or calls itself")
+        function, registers = self.functions[name], [self._find(one) for one in given]
+        if None in registers or len(registers) != len(function.names):
+            raise PTXError(f"a call of {name} with other than its {len(function.names)} results and parameters")
+        others = {key: value for key, value in self.functions.items() if key != name}
+        suffix = f"{self.suffix}@{len(self.kernel.code)}"
+        bound = dict(zip(function.names, (one for one in registers if one), strict=True))
+        _Body(self.kernel, self.text, function.start, function.end, self.files, others, suffix, bound).parse()
+        self.kernel.labels["end" + suffix] = len(self.kernel.code)

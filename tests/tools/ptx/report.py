@@ -46,7 +46,8 @@ class Report:
     """Errors make a run wrong whatever the order of threads; hazards are results that depend on it.
 
     counts: executions of each opcode, counted by thread, so that `mma` counts 32 a warp.
-    steps: instructions executed, however many threads took part in each.
+    steps: instructions executed, however many threads took part in each. reached: numbers of the instructions that some
+    thread came to, whatever their guards said.
     """
 
     kernel: str
@@ -54,6 +55,7 @@ class Report:
     hazards: list[Finding] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     steps: int = 0
+    reached: set[int] = field(default_factory=set)
 
     @property
     def findings(self) -> list[Finding]:

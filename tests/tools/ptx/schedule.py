@@ -59,6 +59,7 @@ def _run(group: Group, quantum: int, pc: int, mask: Mask, limit: int) -> int:
     """Execute the lanes `mask` until they part, wait, end or reach `limit`; returns the number of instructions."""
     launch = group.batch.launch
     operations, guards, counts, end = launch.operations, launch.guards, launch.executed, len(launch.operations)
+    reached = launch.reached
     size = group.n if mask is None else int(np.count_nonzero(mask))
     steps, most = 0, min(quantum, launch.max_steps + 1 - launch.report.steps)
     while pc < limit and steps < most:
@@ -66,6 +67,7 @@ def _run(group: Group, quantum: int, pc: int, mask: Mask, limit: int) -> int:
             group.alive[slice(None) if mask is None else mask] = False
             break
         group.pc = pc
+        reached[pc] = True
         steps += 1
         active, number = mask, size
         guard = guards[pc]

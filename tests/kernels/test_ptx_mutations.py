@@ -1,0 +1,48 @@
+"""Faults in the real kernels' PTX are noticed, or explained in tests/kernels/ptx/redundant.toml."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.kernels.ptx.problems import CASES, launches_of
+from tests.tools.ptx.compile import find_nvcc
+from tests.tools.ptx_mutations import RESULTS, explained, explanations, run, trials
+
+LEAST = 0.95
+
+
+@pytest.mark.parametrize(
+    ("case", "kernel"), [("cuda mixture float32", "mixture mixture_step"), ("triton search bfloat16", "search_kernel")]
+)
+def test_barriers_and_waits_matter(case: str, kernel: str) -> None:
+    if case.startswith("cuda") and find_nvcc() is None:
+        pytest.skip("nvcc is not installed: there is no PTX")
+    name, launches = [(name, those) for name, those in launches_of(case).items() if name.startswith(kernel)][-1]
+    found = list(trials(name, launches, ("barrier", "wait", "commit"), copies=1))
+    assert len(found) >= 3
+    assert [trial for trial in found if not trial.by and explained(trial, explanations()) is None] == []
+    assert any(trial.by == "hazard" for trial in found)
+
+
+@pytest.mark.kernels
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("case", CASES)
+def test_faults_of_a_case(case: str) -> None:
+    for name, row in run(case).items():
+        assert row["survived"] == [], name
+
+
+def test_the_committed_score() -> None:
+    """Every case is in it, and the aim is reached."""
+    results = json.loads(RESULTS.read_text())
+    assert {name.split(":")[0] for name in results["kernels"]} == set(CASES)
+    assert results["total"]["noticed or explained"] >= LEAST
+    assert results["total"]["tried"] == sum(row["tried"] for row in results["kernels"].values())
+
+
+def test_explanations_are_of_kernels_that_there_are() -> None:
+    assert all(entry["reason"] and entry["mutants"] and entry["kernel"] for entry in explanations())
+    assert Path(RESULTS).exists()
