@@ -48,6 +48,12 @@ test-kernels: venv ## all tests of GPU kernels, without a GPU: interpreted, comp
 
 test-gpu: venv ## tests of GPU kernels on a GPU
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)
+	@test -n "$(ARGS)" || $(BIN)/python -m benchmarks gpu-ran tests
+
+bench-gpu: venv ## every op against its baselines on a GPU, kept in benchmarks/results/gpu
+	for op in triplet contrastive pair_losses mixture ranks hardest heads step; do \
+		$(BIN)/python -m benchmarks run --op $$op --size gpu --device cuda || exit 1; done
+	@$(BIN)/python -m benchmarks gpu-ran benchmarks
 
 sanitize: venv ## native tests under the address, undefined and thread sanitizers (Linux, gcc), for minutes
 	$(BIN)/python tests/csrc/sanitize.py $(ARGS)
@@ -58,6 +64,7 @@ sanitize-gpu: venv ## tests that need a GPU under each tool of compute-sanitizer
 	for tool in memcheck racecheck initcheck synccheck; do \
 		PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool --target-processes all --error-exitcode 1 \
 		$(BIN)/python -m pytest -n 0 -q --timeout=0 -p no:cacheprovider -m gpu $(ARGS) || exit 1; done
+	@test -n "$(ARGS)" || $(BIN)/python -m benchmarks gpu-ran sanitizers
 
 lint: venv ## ruff, mypy and clang-format, changing nothing
 	$(BIN)/ruff check .

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from benchmarks.comparison import RESULTS, collect
+from benchmarks.comparison import RESULTS, ROOT, collect
 from benchmarks.end_to_end import end_to_end_table
 from benchmarks.end_to_end import run as run_end_to_end
 from benchmarks.epoch import IMAGES, epoch_table
 from benchmarks.epoch import run as run_epoch
+from benchmarks.gpu_status import CHECKS, keep
 from benchmarks.ops import OPS, SIZES
+from benchmarks.prediction.phases import read_rows
+from benchmarks.prediction.predictions import COMPILED, prediction_table
 from benchmarks.profile import profile_table
 from benchmarks.profile import run as run_profile
 from benchmarks.readme import update
@@ -49,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     epoch.add_argument("--images", type=int, default=IMAGES, help=f"pictures, default {IMAGES}; fewer are not kept")
     commands.add_parser("profile", help="sample where the time of an SGR step goes, by Linux' perf")
+    commands.add_parser("predict", help="what kernels should take on an H100, from arithmetic")
+    ran = commands.add_parser("gpu-ran", help="record that a check has ended well on this machine's GPU")
+    ran.add_argument("check", help=", ".join(CHECKS))
     report = commands.add_parser("report", help="put tables and plots of the kept results into the READMEs")
     report.add_argument("--check", action="store_true", help="only say whether they are up to date")
     comparison = commands.add_parser("comparison", help="keep a finished `pcsr-fast compare`")
@@ -98,6 +104,10 @@ def main(words: list[str]) -> int:
             _epoch(given.images)
         elif given.command == "profile":
             _profile()
+        elif given.command == "predict":
+            print(prediction_table(read_rows(ROOT / COMPILED)))
+        elif given.command == "gpu-ran":
+            print(keep(RESULTS / "gpu", given.check))
         elif given.command == "comparison":
             print(collect(given.folder, given.name))
         elif update(check=given.check) and given.check:

@@ -1,20 +1,23 @@
 """Tables of the READMEs, from the committed results: what stands between `<!-- table: NAME -->` and `<!-- end -->`.
 
-NAME is a result's, or `speed` (headline cases of all ops) or `benchmarks` (all cases, with plots).
+NAME is a result's, or `speed` (headline cases of all ops), `benchmarks` (all cases, with plots) or `prediction`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
+from benchmarks import gpu_status, plots
 from benchmarks.comparison import ROOT
 from benchmarks.end_to_end import end_to_end_table
 from benchmarks.epoch import epoch_table
 from benchmarks.ops import OPS
+from benchmarks.prediction.phases import read_rows
+from benchmarks.prediction.predictions import COMPILED, prediction_table
 from benchmarks.profile import profile_table
 from benchmarks.tables import op_table, summary_table
 from pcsr_fast.errors import DataError
@@ -24,6 +27,7 @@ from pcsr_fast.report import comparison_markdown
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DOCUMENTS = ("README.md", "benchmarks/README.md")
 RESULTS = "benchmarks/results"
+STATUS = f"{RESULTS}/gpu/STATUS.md"
 TABLES = {"end_to_end": end_to_end_table, "epoch": epoch_table, "profile": profile_table, "benchmark": op_table}
 SHOWN = "triplet"  # the one plot in the front README
 
@@ -63,9 +67,19 @@ def _block(root: Path, name: str) -> str:
     if name == "benchmarks":
         sections = (f"## {one['title']}\n\n{_picture(one, Path(RESULTS).name)}{op_table(one)}" for one in results)
         return "\n".join(sections)
+    if name == "prediction":
+        return prediction_table(read_rows(root / COMPILED))
     result = _read(root, name)
     made = TABLES.get(result.get("kind", ""))
     return made(result) if made else comparison(result, name)
+
+
+def _made(root: Path, found: re.Match[str]) -> str:
+    return f"{found[1]}{_block(root, found[2])}{found[3]}"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def update(root: Path = ROOT, *, check: bool = False) -> bool:
@@ -75,10 +89,10 @@ def update(root: Path = ROOT, *, check: bool = False) -> bool:
         DataError: a table names a result that is not there.
     """
     differed = False
-    for document in DOCUMENTS:
-        path = root / document
-        before = path.read_text(encoding="utf-8")
-        after = _BLOCK.sub(lambda m: f"{m.group(1)}{_block(root, m.group(2))}{m.group(3)}", before)
+    documents = {root / name: _BLOCK.sub(partial(_made, root), _text(root / name)) for name in DOCUMENTS}
+    documents[root / STATUS] = gpu_status.status((root / STATUS).parent)
+    for path, after in documents.items():
+        before = _text(path)
         differed |= after != before
         if after != before and not check:
             write_text(path, after)

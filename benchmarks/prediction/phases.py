@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.prediction.device import H100
 from benchmarks.prediction.phase import Phase, Resources
-from pcsr_fast.floors import Estimate
 from pcsr_fast.kernels.triton.launch import Plan
 
 ARCHITECTURE, TARGET = 90, "sm_90"
@@ -21,19 +20,19 @@ SORT_BYTES = 8 * 2 * 16
 SEARCH_INSTRUCTIONS = 14  # a score: bounds, group, order of floats, two arg-maxima
 SUM_INSTRUCTIONS = 10
 DOUBLE_OPERATIONS = 120  # a value: an exponential, two quotients, six sums
-REGION_TILE = 64
+SOFTMAX_INSTRUCTIONS = 20  # an entry: leaky ReLU, norms, exponential, quotient
 HALF, FULL = 2, 4
 
 Rows = list[dict[str, Any]]
 
 
 class Prediction(NamedTuple):
-    """An op at one size by one backend. target: seconds that the project set itself, on paper."""
+    """An op at one size by one backend; floor and target in seconds, the target as the project set it, on paper."""
 
     op: str
     size: str
     backend: str
-    floor: Estimate
+    floor: float
     phases: list[Phase]
     target: float | None = None
 
@@ -65,11 +64,13 @@ def _tiles(rows: int, columns: int, tile: tuple[int, int]) -> int:
     return -(-rows // tile[0]) * -(-columns // tile[1])
 
 
-def search_phase(found: Resources, unit: str, tile: tuple[int, int], rows: int, columns: int, width: int) -> Phase:
+def search_phase(
+    name: str, found: Resources, unit: str, tile: tuple[int, int], rows: int, columns: int, width: int
+) -> Phase:
     """One pass over S = X Y^T in tiles, half-precision inputs; each tile reads its rows of both sides from the cache."""
     tiles = _tiles(rows, columns, tile)
     return Phase(
-        "hardest negatives, fused",
+        name,
         found,
         tiles,
         products={unit: 2.0 * rows * columns * width},
@@ -126,7 +127,9 @@ def reading_phase(name: str, found: Resources, plan: Plan, rows: int, columns: i
     )
 
 
-def mixture_phases(sums: Resources, step: Resources, parts: int, count: int, block: int, passes: int) -> Iterator[Phase]:
+def mixture_phases(
+    sums: Resources, step: Resources, parts: int, count: int, block: int, passes: int
+) -> Iterator[Phase]:
     """EM: every pass reads all values; responsibilities and moments of each in float64, then one step by one block."""
     work = float(count) * passes
     yield Phase(
@@ -142,15 +145,15 @@ def mixture_phases(sums: Resources, step: Resources, parts: int, count: int, blo
 
 
 def attention_phase(
-    name: str, found: Resources, pairs: int, rows_a_pair: int, rows: int, multiplied: Callable[[int], float], cached: float
+    name: str, found: Resources, tiles: int, multiplied: float, softmaxed: float, cached: float, moved: float
 ) -> Phase:
-    """A kernel over tiles of `rows` rows of (image, caption, word); `multiplied` says the operations of one tile."""
-    tiles = -(-pairs * rows_a_pair // rows)
+    """A kernel over tiles of (image, caption, word) rows: operations, softmax entries and bytes of each tile."""
     return Phase(
         name,
         found,
         tiles,
-        products={"wgmma half": tiles * multiplied(rows)},
-        others={"instruction": 30.0 * tiles * rows * REGION_TILE, "special": 1.0 * tiles * rows * REGION_TILE},
+        products={"wgmma half": tiles * multiplied},
+        others={"instruction": tiles * softmaxed * SOFTMAX_INSTRUCTIONS, "special": tiles * softmaxed},
         cached=tiles * cached,
+        moved=tiles * moved,
     )

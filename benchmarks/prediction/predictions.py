@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
-from benchmarks.comparison import RESULTS
 from benchmarks.prediction.device import H100
 from benchmarks.prediction.phases import (
     ARCHITECTURE,
     HALF,
     Phase,
     Prediction,
+    Resources,
     Rows,
     attention_phase,
     library_product,
     mixture_phases,
-    read_rows,
     reading_phase,
     resources,
     scatter_phases,
@@ -26,14 +24,17 @@ from benchmarks.prediction.phases import (
 )
 from benchmarks.tables import duration, table
 from pcsr_fast.floors import estimate
+from pcsr_fast.kernels.triton.attention_table import TABLE as HEADS
+from pcsr_fast.kernels.triton.groups import Tile
 from pcsr_fast.kernels.triton.launch import Plan
-from pcsr_fast.kernels.triton.launch_table import TABLE, reading_plan
+from pcsr_fast.kernels.triton.launch_table import TABLE
 
-COMPILED = RESULTS / "gpu" / "triton_compile.jsonl"
+COMPILED = "benchmarks/results/gpu/triton_compile.jsonl"
 PEAKS = {"peak_flops": H100.peak("wgmma half"), "peak_bandwidth": 3.35e12}
 PAIRS, WIDTH = 65_536, 768
 VALUES, ITERATIONS = 100_000_000, 100
-BATCH, REGIONS, WORDS, SLOTS, JOINT, SIMILARITY, STEPS = 128, 36, 15, 16, 1024, 256, 3
+BATCH, REGIONS, WORDS, JOINT, SIMILARITY, STEPS = 128, 36, 15, 1024, 256, 3
+SLOTS, REGION_TILE = 16, 64  # rows of a tile that a caption of 15 words takes, columns that 36 regions take
 
 
 def _floor(op: str, *shapes: tuple[int, ...], dtype: torch.dtype = torch.bfloat16, backward: bool = False) -> float:
@@ -47,14 +48,18 @@ def _plan(work: str) -> Plan:
 def _search(rows: Rows, images: int, texts: int, width: int) -> Phase:
     plan = _plan("search")
     found = resources(rows, "search_kernel", "bf16", BLOCK_M=plan.block_m, BLOCK_N=plan.block_n, SHIFT=0, LOADED=False)
-    return search_phase(found, "wgmma half", (plan.block_m, plan.block_n), images, texts, width)
+    return search_phase(
+        "hardest negatives, fused", found, "wgmma half", (plan.block_m, plan.block_n), images, texts, width
+    )
 
 
 def _triplet(rows: Rows) -> Prediction:
     scatter = resources(rows, "scatter_kernel", "bf16")
     phases = [_search(rows, PAIRS, PAIRS, WIDTH), *scatter_phases(scatter, PAIRS, WIDTH, 1024)]
     floor = _floor("triplet_loss", (PAIRS, WIDTH), (PAIRS, WIDTH), backward=True)
-    return Prediction("triplet_loss, hardest, forward + backward", f"{PAIRS} x {WIDTH} bf16", "triton", floor, phases, 12e-3)
+    return Prediction(
+        "triplet_loss, hardest, forward + backward", f"{PAIRS} x {WIDTH} bf16", "triton", floor, phases, 12e-3
+    )
 
 
 def _contrastive(rows: Rows) -> Prediction:
@@ -69,23 +74,122 @@ def _contrastive(rows: Rows) -> Prediction:
         library_product("gradients of both sides", **products, times=2, written=HALF),
     ]
     floor = _floor("contrastive_loss", (PAIRS, WIDTH), (PAIRS, WIDTH), backward=True)
-    return Prediction("contrastive_loss, infonce, forward + backward", f"{PAIRS} x {WIDTH} bf16", "triton", floor, phases)
+    return Prediction(
+        "contrastive_loss, infonce, forward + backward", f"{PAIRS} x {WIDTH} bf16", "triton", floor, phases
+    )
 
 
 def _mixture(rows: Rows) -> Prediction:
     from pcsr_fast.kernels.triton.mixture import BLOCK, PARTS
 
-    sums, step = resources(rows, "sums_kernel", "fp32", KIND=0, STAGE=1), resources(rows, "step_kernel", KIND=0, STAGE=1)
+    sums, step = (
+        resources(rows, "sums_kernel", "fp32", KIND=0, STAGE=1),
+        resources(rows, "step_kernel", KIND=0, STAGE=1),
+    )
     phases = list(mixture_phases(sums, step, PARTS, VALUES, BLOCK, ITERATIONS))
     # The floor of `estimate` is of ten iterations.
     floor = ITERATIONS / 10 * _floor("fit_mixture", (VALUES,), dtype=torch.float32)
-    return Prediction(f"fit_mixture, gaussian, {ITERATIONS} iterations", f"{VALUES:,} values", "triton", floor, phases, 15e-3)
+    return Prediction(
+        f"fit_mixture, gaussian, {ITERATIONS} iterations", f"{VALUES:,} values", "triton", floor, phases, 15e-3
+    )
 
 
 def _ranks(rows: Rows) -> Prediction:
     images, texts, width = 5000, 25_000, 1024
-    plan = _plan("search")
-    found = resources(rows, "ranks_kernel", "bf16", LOADED=False)
-    phase = search_phase(found, "wgmma half", (plan.block_m, plan.block_n), images, texts, width)
+    plan = _plan("ranks")
+    tile = (plan.block_m, plan.block_n)
+    found = resources(rows, "ranks_kernel", "bf16", BLOCK_M=plan.block_m, BLOCK_N=plan.block_n, LOADED=False)
+    phase = search_phase("counts of both directions", found, "wgmma half", tile, images, texts, width)
     floor = _floor("retrieval_ranks", (images, width), (texts, width))
-    return Prediction("retrieval_ranks", f"{images} x {texts} x {width} bf16", "triton", floor, [phase._replace_kernel("ranks")])
+    return Prediction("retrieval_ranks", f"{images} x {texts} x {width} bf16", "triton", floor, [phase])
+
+
+def _heads(rows: Rows) -> Iterator[Prediction]:
+    plan = HEADS[ARCHITECTURE]["bfloat16"]
+    pairs, words = BATCH * BATCH, BATCH * WORDS
+    shape = ((BATCH, REGIONS, JOINT), (words, JOINT), (BATCH, JOINT))
+    graph = ((SIMILARITY, JOINT), (STEPS, SIMILARITY, SIMILARITY))
+    size = f"{BATCH} x {BATCH}, {REGIONS} regions, {WORDS} words, bf16"
+
+    def found(kernel: str) -> Resources:
+        return resources(rows, kernel, "bf16")
+
+    def tiles(tile: Tile) -> int:
+        return -(-pairs * SLOTS // tile.rows)
+
+    def attended(tile: Tile) -> float:
+        """Operations of scores over regions; a tile of regions is as wide as a power of two."""
+        return 2.0 * tile.rows * REGION_TILE * JOINT
+
+    def read(tile: Tile) -> float:
+        return float(HALF * (tile.rows + REGION_TILE) * JOINT)
+
+    scan = plan.scan
+    own = attention_phase(
+        "scan", found("scan_kernel"), tiles(scan), attended(scan), scan.rows * REGION_TILE, read(scan), 0.0
+    )
+    yield Prediction(
+        "cross_attention_similarity, SCAN", size, "triton", _floor("cross_attention_similarity", *shape), [own]
+    )
+    local, glob, reason, answer = plan.sgr
+    node = HALF * SIMILARITY
+    projected = 2.0 * local.rows * SIMILARITY * JOINT
+    weights = float(HALF * SIMILARITY * JOINT)
+    squares = 2.0 * reason.rows * SIMILARITY
+    phases = [
+        attention_phase(
+            "local nodes",
+            found("local_kernel"),
+            tiles(local),
+            2 * attended(local) + projected,
+            local.rows * REGION_TILE,
+            2 * read(local) + weights,
+            float(local.rows * node),
+        ),
+        attention_phase(
+            "global nodes",
+            found("global_kernel"),
+            -(-pairs // glob.rows),
+            2.0 * glob.rows * SIMILARITY * JOINT,
+            0.0,
+            weights + 2.0 * HALF * glob.rows * JOINT,
+            float(glob.rows * node),
+        ),
+    ]
+    # A step asks, mixes and updates every node; the last one asks for node 0 of each pair alone.
+    for name, kernel, tile, share in (
+        ("steps", "reason_kernel", reason, STEPS - 1),
+        ("answers", "answer_kernel", answer, 1),
+    ):
+        phases.append(
+            attention_phase(
+                name,
+                found(kernel),
+                tiles(tile) * share,
+                squares * (2 * SIMILARITY + 2 * tile.rows) * (1.0 if share > 1 else 1 / SLOTS),
+                float(tile.rows * tile.rows),
+                4.0 * HALF * SIMILARITY * (SIMILARITY + tile.rows),
+                2.0 * tile.rows * node,
+            )
+        )
+    floor = _floor("cross_attention_similarity", *shape, *graph)
+    yield Prediction("cross_attention_similarity, SGR", size, "triton", floor, phases)
+
+
+def predictions(rows: Rows) -> list[Prediction]:
+    """All of them, from a table of compiled kernels."""
+    return [_triplet(rows), _contrastive(rows), _mixture(rows), _ranks(rows), *_heads(rows)]
+
+
+def prediction_table(rows: Rows) -> str:
+    """Predicted times beside floors and targets, and the phases they are made of."""
+    lines = [["op", "size", "backend", "floor", "predicted", "target on paper"]]
+    parts = [["op", "phase", "predicted", "bound by", "blocks a multiprocessor", "occupancy"]]
+    for one in predictions(rows):
+        target = duration(one.target) if one.target else "-"
+        lines.append([one.op, one.size, one.backend, duration(one.floor), duration(one.seconds), target])
+        for phase in one.phases:
+            held = [str(phase.resident(H100)), f"{100 * phase.occupancy(H100):.0f} %"]
+            parts.append([one.op, phase.kernel, duration(phase.seconds(H100)), phase.bound(H100), *held])
+    heading = f"PREDICTED for an {H100.name} from arithmetic; nobody has measured this.\n\n"
+    return f"{heading}{table(lines, 3)}\n{table(parts, 4)}"

@@ -22,7 +22,7 @@ def _halves(plan: Plan) -> dict[str, Plan]:
     return {"bfloat16": plan, "float16": plan}
 
 
-# "search" finds hardest negatives. "sums" gathers hinges and softmaxes and turns them into slopes: there a chunk of
+# "search" finds hardest negatives, "shifted search" after a margin is added. "sums" gathers hinges and softmaxes and turns them into slopes: there a chunk of
 # scores is computed once for both directions. "tf32x3" are float32 inputs as three products on tensor cores.
 TABLE: dict[tuple[int | str, str], dict[str, Plan]] = {
     (80, "search"): _PLAIN
@@ -42,9 +42,13 @@ TABLE |= {
 }
 
 
+TABLE |= {(architecture, "shifted search"): TABLE[architecture, "search"] for architecture in (*ARCHITECTURES, "hip")}
+# The second-level cache feeds a tile of 256 x 128 a quarter less than one of 128 x 128; a margin would not fit beside it.
+for _architecture in (90, 100):
+    TABLE[_architecture, "search"] = TABLE[_architecture, "search"] | _halves(Plan("fused", 256, 128, 64))
 # "ranks" has two comparisons an entry: plain float32 would spill in the tile of a search.
 TABLE |= {
-    (architecture, "ranks"): TABLE[architecture, "search"] | {"float32": Plan("fused", 128, 64, 16, stages=3)}
+    (architecture, "ranks"): TABLE[architecture, "shifted search"] | {"float32": Plan("fused", 128, 64, 16, stages=3)}
     for architecture in ARCHITECTURES
 }
 TABLE["hip", "ranks"] = TABLE["hip", "search"]

@@ -40,12 +40,12 @@ def _sides(dtype: torch.dtype, grouped: bool = False) -> Sides:
 
 def _searches(architecture: int | str) -> Iterator[None]:
     for name, dtype in DTYPES.items():
-        plan = TABLE[architecture, "search"][name]
         for shift in ("none", "row", "col", "matrix") if dtype == torch.bfloat16 else ("none",):
+            plan = TABLE[architecture, "search" if shift == "none" else "shifted search"][name]
             margin = torch.zeros((ROWS, ROWS) if shift == "matrix" else ROWS)
             yield search.hardest(_sides(dtype), plan, None if shift == "none" else margin, shift)
-        yield search.own_scores(_sides(dtype), plan)
-    yield search.hardest(_sides(torch.bfloat16, grouped=True), plan)
+        yield search.own_scores(_sides(dtype), TABLE[architecture, "search"][name])
+    yield search.hardest(_sides(torch.bfloat16, grouped=True), TABLE[architecture, "search"]["bfloat16"])
     yield search.hardest(_sides(torch.float32), READING)
 
 

@@ -25,7 +25,7 @@ def supports_triplet(*tensors: Tensor, negatives: str = "hardest", **options: An
 
 
 def _parts(both: Sides, margin: Tensor, margin_mode: str, negatives: str, plans: Callable[[str], Plan]) -> TripletParts:
-    """Both parts of the loss; plans: of "search" or "sums"."""
+    """Both parts of the loss; plans: of "search", "shifted search" or "sums"."""
     count, device = both.x.shape[0], both.x.device
     if negatives != "hardest":
         none = torch.empty(0, dtype=torch.int64, device=device)
@@ -35,7 +35,7 @@ def _parts(both: Sides, margin: Tensor, margin_mode: str, negatives: str, plans:
     if m.ndim == 0 or margin_mode == "anchor":
         found, gap = search(both, plans("search"), own=own), m - own
     else:
-        found, gap = search(both, plans("search"), m.contiguous(), margin_mode, own), -own
+        found, gap = search(both, plans("shifted search"), m.contiguous(), margin_mode, own), -own
     row, column = (found.row_values + gap).relu(), (found.column_values + gap).relu()
     return TripletParts(row, column, found.row_indices, found.column_indices)
 

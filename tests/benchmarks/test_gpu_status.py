@@ -1,0 +1,31 @@
+"""What is said to have run on a GPU is what left a record."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.gpu_status import CHECKS, NOT_RUN, keep, status
+from pcsr_fast.errors import ConfigError
+
+
+def test_nothing_has_run_where_nothing_is_recorded(tmp_path):
+    assert status(tmp_path).count(NOT_RUN) == len(CHECKS)
+
+
+def test_a_record_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("pcsr_fast.machine.machine_facts", dict)
+    monkeypatch.setattr("benchmarks.record.machine_facts", lambda: {"gpu": "H100", "torch": "2.13"})
+    keep(tmp_path, "tests")
+    text = status(tmp_path)
+    assert "| tests | `make test-gpu` | H100, torch 2.13, " in text
+    assert text.count(NOT_RUN) == len(CHECKS) - 1
+
+
+def test_no_record_without_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no GPU"):
+        keep(tmp_path, "tests")
+    with pytest.raises(ConfigError, match="got 'speed', expected one of tests"):
+        keep(tmp_path, "speed")
