@@ -81,7 +81,7 @@ def test_the_kill_switch_can_be_off(ran, monkeypatch, value):
 
 
 def test_unknown_names(ran, monkeypatch):
-    with pytest.raises(BackendError, match="backend: got 'fast', expected auto, cuda, triton, cpu, torch, reference"):
+    with pytest.raises(BackendError, match="backend: got 'fast', expected auto, triton, cuda, cpu, torch, reference"):
         backends.select("op", "fast", X)
     monkeypatch.setenv("PCSR_FAST_BACKEND", "gpu")
     with pytest.raises(BackendError, match="PCSR_FAST_BACKEND: got 'gpu', expected auto"):
