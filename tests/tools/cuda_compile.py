@@ -100,8 +100,9 @@ def _rows_of(cubin: Path, target: str, threads: dict[str, str], dynamic: dict[st
         name = short_name(mangled)
         if name.startswith("walk_wide") and target != "sm_90a":
             continue
-        reserved = 0 if target == "sm_80" else RESERVED
-        shared = used["SHARED"] - reserved + max(size for start, size in dynamic.items() if name.startswith(start))
+        # Some architectures count what every block takes in the static part, of which the kernels have none.
+        static = max(used["SHARED"] - RESERVED, 0)
+        shared = static + max(size for start, size in dynamic.items() if name.startswith(start))
         block = int(threads.get(mangled, 32))
         yield {
             "kernel": name,

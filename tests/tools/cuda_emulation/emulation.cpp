@@ -95,7 +95,9 @@ void run_block(std::size_t shared, const std::string& order) {
     machine.shared.push_back(std::make_unique<SharedBlock>(shared));
     machine.warps.assign((machine.count + LANES - 1) / LANES, Warp());
     machine.barriers = machine.part_barriers = machine.at_part_barrier = 0;
-    machine.phases.clear();
+    for (Phases& phases : machine.phases) {
+        phases.barrier = nullptr;
+    }
     for (Box& box : machine.boxes) {
         box.barrier = nullptr;
     }

@@ -6,7 +6,6 @@
 #include "phases.h"
 
 #include <deque>
-#include <map>
 #include <memory>
 #include <random>
 #include <string>
@@ -18,7 +17,7 @@ constexpr int LANES = 32;
 constexpr int MOST_THREADS = 1024;
 constexpr int KERNEL_ERROR = 719; // cudaErrorLaunchFailure
 constexpr int BAD_CONFIGURATION = 9;
-constexpr int MOST_BOXES = 64;
+constexpr int MOST_BARRIERS = 64, MOST_BOXES = 64;
 
 enum class State { ready, at_block_barrier, at_part_barrier, at_warp_operation, at_phase, done };
 
@@ -33,6 +32,7 @@ struct Thread {
 
 // An mbarrier: what its phase still waits for, and the parity of that phase.
 struct Phases {
+    void* barrier = nullptr;
     int arrivals = 0, missing = 0, bytes = 0;
     unsigned parity = 0;
     char handover, under_way; // what sanitizers know arrivals and copies by
@@ -56,8 +56,9 @@ struct Machine {
     int barriers = 0;
     const std::function<void()>* body = nullptr;
     std::vector<std::unique_ptr<SharedBlock>> shared;
-    std::map<void*, Phases> phases;
-    Box boxes[MOST_BOXES]; // of no barrier: free; an array, as sanitizers see what allocates
+    // Arrays, as sanitizers see what allocates; those of no barrier are free.
+    Phases phases[MOST_BARRIERS];
+    Box boxes[MOST_BOXES];
     int part_barriers = 0, at_part_barrier = 0;
     std::string order;
     std::mt19937 random;

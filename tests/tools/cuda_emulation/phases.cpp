@@ -11,12 +11,14 @@ Thread& current() {
     return *machine.threads[machine.running];
 }
 
+// Those of a barrier, or with null a free place.
 Phases& phases_of(void* barrier) {
-    const auto found = machine.phases.find(barrier);
-    if (found == machine.phases.end()) {
-        fail("mbarrier", "it was not started");
+    for (Phases& phases : machine.phases) {
+        if (phases.barrier == barrier) {
+            return phases;
+        }
     }
-    return found->second;
+    fail("mbarrier", barrier ? "it was not started" : "more of them than the emulation holds");
 }
 
 void wake(void* barrier) {
@@ -42,7 +44,10 @@ void start_phases(void* barrier, int arrivals) {
     if (reinterpret_cast<std::uintptr_t>(barrier) % 8) {
         fail("mbarrier", "an address is not a multiple of 8");
     }
-    Phases& phases = machine.phases[barrier];
+    Phases& phases = phases_of(nullptr);
+    phases.barrier = barrier;
+    phases.parity = 0;
+    phases.bytes = 0;
     phases.arrivals = phases.missing = arrivals;
 }
 
