@@ -8,6 +8,7 @@ from tests.kernels.ptx.problems import CASES, launches_of
 from tests.tools.ptx.compile import find_nvcc
 from tests.tools.ptx_mutations import explained, explanations, run, trials
 
+
 @pytest.mark.parametrize(
     ("case", "kernel"), [("cuda mixture float32", "mixture mixture_step"), ("triton search bfloat16", "search_kernel")]
 )
