@@ -17,7 +17,7 @@ def test_barriers_and_waits_matter(case: str, kernel: str) -> None:
         pytest.skip("nvcc is not installed: there is no PTX")
     name, launches = [(name, those) for name, those in launches_of(case).items() if name.startswith(kernel)][-1]
     found = list(trials(name, launches, ("barrier", "wait", "commit"), copies=1))
-    assert len(found) >= 3
+    assert len(found) >= 2
     assert [trial for trial in found if not trial.by and explained(trial, explanations()) is None] == []
     assert any(trial.by == "hazard" for trial in found)
 
