@@ -22,8 +22,9 @@ def _halves(plan: Plan) -> dict[str, Plan]:
     return {"bfloat16": plan, "float16": plan}
 
 
-# "search" finds hardest negatives, "shifted search" after a margin is added. "sums" gathers hinges and softmaxes and turns them into slopes: there a chunk of
-# scores is computed once for both directions. "tf32x3" are float32 inputs as three products on tensor cores.
+# "search" finds hardest negatives, "shifted search" after a margin is added. "sums" gathers hinges and softmaxes and turns
+# them into slopes: there a chunk of scores is computed once for both directions. "tf32x3" are float32 inputs as three
+# products on tensor cores.
 TABLE: dict[tuple[int | str, str], dict[str, Plan]] = {
     (80, "search"): _PLAIN
     | {"tf32x3": Plan("fused", 128, 64, 32, stages=2, precision="tf32x3")}
