@@ -115,11 +115,6 @@ int mixture_pass(const QueueArgument& queue, const ValuesArgument& values, Addre
                                   pointer<Mixture>(state), pointer<double>(partials), parts);
 }
 
-int mixture_single(const QueueArgument& queue, Address state, Address single) {
-    const Queue where = queue_of(queue);
-    return pcsr_cuda_mixture_single(&where, pointer<const Mixture>(state), pointer<Mixture>(single));
-}
-
 int mixture_posterior(const QueueArgument& queue, const ValuesArgument& values, int kind, Address state, double low,
                       double high, Address out) {
     const Queue where = queue_of(queue);
@@ -156,7 +151,6 @@ PYBIND11_MODULE(_native_cuda, m) {
     m.def("hinge_sums", &hinge_sums);
     m.def("ranks", &ranks);
     m.def("mixture_pass", &mixture_pass);
-    m.def("mixture_single", &mixture_single);
     m.def("mixture_posterior", &mixture_posterior);
     m.def("two_means", &two_means);
     m.attr("mixture_numbers") = sizeof(Mixture) / sizeof(double);

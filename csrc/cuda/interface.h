@@ -97,8 +97,6 @@ int pcsr_cuda_pair_scores(const pcsr::cuda::Queue* queue, const pcsr::cuda::Matr
 int pcsr_cuda_mixture_pass(const pcsr::cuda::Queue* queue, const pcsr::cuda::Values* values,
                            const unsigned char* assigned, const pcsr::cuda::MixtureStep* step,
                            pcsr::cuda::Mixture* state, double* partials, std::int64_t parts);
-int pcsr_cuda_mixture_single(const pcsr::cuda::Queue* queue, const pcsr::cuda::Mixture* state,
-                             pcsr::cuda::Mixture* single);
 int pcsr_cuda_mixture_posterior(const pcsr::cuda::Queue* queue, const pcsr::cuda::Values* values,
                                 pcsr::cuda::MixtureKind kind, const pcsr::cuda::Mixture* state, double low, double high,
                                 double* out);

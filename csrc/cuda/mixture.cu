@@ -39,10 +39,6 @@ int pcsr_cuda_mixture_pass(const Queue* queue, const Values* values, const unsig
                                          static_cast<const double*>(partials), parts, *step, state);
 }
 
-int pcsr_cuda_mixture_single(const Queue* queue, const Mixture* state, Mixture* single) {
-    return launch(*queue, &single_beta, 1, 1, 0, state, single);
-}
-
 int pcsr_cuda_mixture_posterior(const Queue* queue, const Values* values, MixtureKind kind, const Mixture* state,
                                 double low, double high, double* out) {
     return values->wide ? posterior<double>(*queue, *values, kind, state, low, high, out)

@@ -57,8 +57,9 @@ __device__ __forceinline__ Responsibility responsibility(const Densities& d, Mix
     double low = odds > 0 ? 1 / (1 + small) : small / (1 + small),
            high = odds > 0 ? small / (1 + small) : 1 / (1 + small);
     if (kind == MixtureKind::beta) {
-        low = fmax(low, RESPONSIBILITY_FLOOR);
-        high = fmax(high, RESPONSIBILITY_FLOOR);
+        // Not fmax, which would drop a NaN.
+        low = low < RESPONSIBILITY_FLOOR ? RESPONSIBILITY_FLOOR : low;
+        high = high < RESPONSIBILITY_FLOOR ? RESPONSIBILITY_FLOOR : high;
         const double both = low + high;
         low /= both;
         high /= both;
@@ -214,16 +215,6 @@ __global__ void __launch_bounds__(MIXTURE_THREADS)
     if (threadIdx.x == 0) {
         take_step(*state, sums, step);
     }
-}
-
-// Both components the same, with the moments of all values: a pass under it leaves the likelihood of a single one.
-__global__ void single_beta(const Mixture* state, Mixture* single) {
-    *single = *state;
-    for (int k = 0; k < 2; ++k) {
-        shapes_of(state->overall_mean, state->overall_variance, single->a[k], single->b[k]);
-        single->weight[k] = 0.5;
-    }
-    moments_of_beta(*single);
 }
 
 // Probability of the first component for values held in [low, high].

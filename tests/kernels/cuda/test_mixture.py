@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pcsr_fast.ops import fit_mixture
+from pcsr_fast import native_cuda
+from pcsr_fast.ops import device_mixture, fit_mixture
 from pcsr_fast.ops.cuda import mixture as cuda
 from pcsr_fast.reference.mixture import MixtureWarning
 from tests.kernels.cuda.problems import ORDERS
@@ -84,6 +85,17 @@ def test_beta_refuses_values_outside_its_range(device):
 def test_a_component_on_equal_values_needs_a_floor(device):
     with pytest.raises(ValueError, match="reg_covar: a component has variance"):
         fit_mixture(torch.tensor([0.0, 0.0, 1.0, 1.0]), reg_covar=0.0, backend="cuda")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "beta"])
+def test_what_is_no_number_has_no_posterior(device, kind):
+    mixture = fit_mixture(losses(device, 1000), kind, backend="cuda")
+    posterior = mixture.posterior(torch.tensor([0.1, float("nan"), 0.9]))
+    assert posterior.isnan().tolist() == [False, True, False]
+
+
+def test_both_sides_count_the_numbers_of_a_state_alike(device):
+    assert native_cuda.load().mixture_numbers == device_mixture.NUMBERS
 
 
 class _Waits(TorchDispatchMode):

@@ -189,11 +189,6 @@ class CudaModule:
         self.machine.launch(program("mixture", "mixture_step"), (1,), MIXTURE_THREADS, step, shared)
         return 0
 
-    def mixture_single(self, queue, state, single) -> int:
-        args = [memory(address, self.mixture_numbers, np.float64) for address in (state, single)]
-        self.machine.launch(program("mixture", "single_beta"), (1,), 1, args, 0)
-        return 0
-
     def mixture_posterior(self, queue, values, kind, state, low, high, out) -> int:
         address, count, wide = values
         given = memory(address, count, np.float64 if wide else np.float32)
