@@ -44,14 +44,14 @@ TABLE |= {
 
 
 TABLE |= {(architecture, "shifted search"): TABLE[architecture, "search"] for architecture in (*ARCHITECTURES, "hip")}
-# The second-level cache feeds a tile of 256 x 128 a quarter less than one of 128 x 128; a margin would not fit beside it.
-for _architecture in (90, 100):
-    TABLE[_architecture, "search"] = TABLE[_architecture, "search"] | _halves(Plan("fused", 256, 128, 64))
-# "ranks" has two comparisons an entry: plain float32 would spill in the tile of a search.
+# The second-level cache feeds a tile of 256 x 128 a quarter less than two of 128 x 128; a margin would not fit beside it.
+TABLE[90, "search"] = TABLE[90, "search"] | _halves(Plan("fused", 256, 128, 64))
+# "ranks" has two comparisons an entry: plain float32, and on sm_100 all, would spill in the tile of a search.
 TABLE |= {
     (architecture, "ranks"): TABLE[architecture, "shifted search"] | {"float32": Plan("fused", 128, 64, 16, stages=3)}
     for architecture in ARCHITECTURES
 }
+TABLE[100, "ranks"] |= _halves(Plan("fused", 128, 64, 64))
 TABLE["hip", "ranks"] = TABLE["hip", "search"]
 
 # "fused sums" is the other schedule of those, for a machine with a GPU to compare: S twice, no chunk of it in memory.
@@ -60,6 +60,7 @@ _FUSED_SUMS = {
     "tf32x3": Plan("fused", 64, 64, 32, stages=2, precision="tf32x3"),
 } | _halves(Plan("fused", 64, 128, 64))
 TABLE |= {(architecture, "fused sums"): _FUSED_SUMS for architecture in ARCHITECTURES}
+TABLE[80, "fused sums"] = _FUSED_SUMS | {"float32": Plan("fused", 64, 32, 16, stages=2)}
 TABLE["hip", "fused sums"] = _halves(Plan("fused", 64, 128, 32, stages=2))
 
 

@@ -118,10 +118,12 @@ def test_check_speaks_up(root, monkeypatch, capsys):
 
 
 def test_a_run_is_printed_and_written(result, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "run_op", lambda op, size, repeats: result)
-    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "run_op", lambda op, size, repeats, device: result)
+    monkeypatch.setattr(command, "KEPT", {"full": tmp_path, "gpu": tmp_path / "gpu"})
     assert command.main(["run", "--op", "triplet", "--size", "small"]) == 0
     assert list(tmp_path.iterdir()) == []
     assert command.main(["run", "--op", "triplet"]) == 0
     assert (tmp_path / "triplet.json").is_file()
+    assert command.main(["run", "--op", "triplet", "--size", "gpu"]) == 0
+    assert (tmp_path / "gpu" / "triplet.json").is_file()
     assert "| **cpu** |" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from pcsr_fast.reference.contrastive_terms import KINDS
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from pcsr_fast.reference.ranks import TIES
 from tests.kernels.cuda.problems import score_bound
-from tests.ops import contrasts, mixtures, searches, triplets
+from tests.ops import contrasts, cross_attentions, mixtures, searches, triplets
 from tests.ops.tools import FORWARD, LAYOUTS, assert_as_good, group_ids, make_pairs, rows_of
 
 NAMES = ("triton", "cuda")
@@ -34,6 +35,7 @@ COVERED = {
     *("hardest_negatives", "retrieval_ranks", "retrieval_ranks_from_scores", "pair_losses"),
     *("triplet_loss", "hardest_gradient", "triplet_gradient", "triplet_loss_from_scores", "triplet_score_gradient"),
     *("contrastive_loss", "contrastive_gradient", "contrastive_loss_from_scores", "fit_mixture", "mixture_posterior"),
+    *("cross_attention_similarity", "cross_attention_pairs", "cross_attention_gradient"),
 }
 
 
@@ -177,6 +179,28 @@ class TestAgainstFloat64:
             for ties in TIES:
                 ranks = ops.retrieval_ranks_from_scores(S, images, ties, backend=name)
                 searches.assert_equal_ranks(ranks, reference.retrieval_ranks_from_scores(S, images, ties))
+
+    @pytest.mark.parametrize("precision", PRECISIONS)
+    @pytest.mark.parametrize("kind", ["scan", "sgr"])
+    def test_heads(self, kind, precision):
+        sizes = {"images": 7, "lengths": cross_attentions.RAGGED, "regions": 36, "size": 96, "similarity": 40}
+        problem = drawn(partial(cross_attentions.make_head, 0, kind, **sizes))
+        truth = reference.cross_attention_similarity(*problem)
+        ours = ops.cross_attention_similarity(*problem.to(torch.float32), precision=precision, backend="triton")
+        allowed = cross_attentions.TOLERANCE[precision]
+        torch.testing.assert_close(ours.double(), truth, rtol=allowed, atol=allowed)
+
+    @pytest.mark.parametrize("kind", ["scan", "sgr"])
+    def test_hardest_negatives_of_heads(self, kind):
+        lengths = cross_attentions.RAGGED[:8]
+        problem = drawn(partial(cross_attentions.make_head, 1, kind, images=8, lengths=lengths)).to(torch.float32)
+        steps = []
+        for name in ("triton", "torch"):
+            (regions, words, counts, head), leaves = problem.leaves()
+            loss = ops.hardest_triplet_of_head(head, regions, words, counts, margin=0.2, backend=name)
+            steps.append((loss.detach(), *torch.autograd.grad(loss, leaves, allow_unused=True)))
+        for ours, other in zip(*steps, strict=True):
+            torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-5)
 
     def test_no_rows_are_refused(self, backend):
         for x in (torch.zeros(0, 4), torch.zeros(4, 0)):
