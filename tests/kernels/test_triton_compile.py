@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "benchmarks" / "results" / "gpu" / "triton_compile.jsonl"
-TARGETS = ("sm_90", "gfx942")
+TARGETS = ("sm_90",)
 # Bytes a block may use, from the vendors' tables: Triton does not check them when it compiles.
 SHARED_LIMITS = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "gfx942": 64 * 1024}
 TENSOR_CORES = {"sm_80": "HMMA", "sm_90": "HGMMA", "sm_100": r"UTC\w*MMA", "gfx942": "MFMA"}
