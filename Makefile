@@ -44,7 +44,7 @@ test: venv ## all tests but the longest of GPU kernels (ARGS="tests/ops -k harde
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q -m "not kernels" $(ARGS)
 
 test-kernels: venv ## all tests of GPU kernels, without a GPU: interpreted, compiled, simulated
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q tests/kernels $(ARGS)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q tests/kernels tests/tools $(ARGS)
 
 test-gpu: venv ## tests of GPU kernels on a GPU
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)

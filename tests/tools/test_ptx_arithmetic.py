@@ -246,11 +246,14 @@ def test_saturation() -> None:
     assert_same_floats(found, np.array([0, 0.25, 1, 0], np.float32))
 
 
-@pytest.mark.parametrize(
-    "opcode", ["add.s33", "frob.b32", "call.uni", "add.rz.f16", "mul.wide.u64", "wgmma.fence.sync"]
-)
+@pytest.mark.parametrize("opcode", ["add.s33", "frob.b32", "add.rz.f16", "mul.wide.u64", "wgmma.fence.sync"])
 def test_unknown_instructions_are_named_with_their_line(opcode: str) -> None:
     text = kernel(f"mov.u32 %r1, 0;\n{opcode} %r1, %r1, %r1;")
     line = next(number for number, content in enumerate(text.splitlines(), 1) if opcode in content)
     with pytest.raises(ptx.PTXError, match=rf"line {line}: .*{opcode}"):
         run(text)
+
+
+def test_a_call_that_cannot_be_read_is_shown() -> None:
+    with pytest.raises(ptx.PTXError, match=r"line \d+: cannot read the call '%r1, %r1'"):
+        run(kernel("call.uni %r1, %r1;"))
