@@ -32,6 +32,8 @@ def why_missing(part: str) -> str:
         record = json.loads(RECORD.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "it was never built: this is a checkout that is not installed (pip install -e .)"
+    if part not in record:
+        return "the version that was installed here did not have it; install pcsr-fast again"
     if record[part]:
         return "it was built for another Python or removed since; install pcsr-fast again"
     return f"it was left out at install: {record['reason' if part == 'native' else f'{part}_reason']}"

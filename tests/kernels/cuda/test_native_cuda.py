@@ -33,6 +33,7 @@ def test_missing_kernels_are_explained(missing: None) -> None:
     [
         ('{"native": true, "reason": "", "cuda": false, "cuda_reason": "nvcc was not found"}', "nvcc was not found"),
         ('{"native": true, "reason": "", "cuda": true, "cuda_reason": ""}', "another Python"),
+        ('{"native": true, "reason": ""}', "did not have it"),
     ],
 )
 def test_the_record_of_the_build_says_why(record, said, tmp_path, monkeypatch) -> None:
