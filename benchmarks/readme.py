@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +74,14 @@ def _block(root: Path, name: str) -> str:
     return made(result) if made else comparison(result, name)
 
 
-def _made(root: Path, found: re.Match[str]) -> str:
-    return f"{found[1]}{_block(root, found[2])}{found[3]}"
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+def _documents(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Path, text as it is and as it should be."""
+    for name in DOCUMENTS:
+        path = root / name
+        before = path.read_text(encoding="utf-8")
+        yield path, before, _BLOCK.sub(lambda m: f"{m[1]}{_block(root, m[2])}{m[3]}", before)
+    path = root / STATUS
+    yield path, path.read_text(encoding="utf-8") if path.is_file() else "", gpu_status.status(path.parent)
 
 
 def update(root: Path = ROOT, *, check: bool = False) -> bool:
@@ -89,10 +91,7 @@ def update(root: Path = ROOT, *, check: bool = False) -> bool:
         DataError: a table names a result that is not there.
     """
     differed = False
-    documents = {root / name: _BLOCK.sub(partial(_made, root), _text(root / name)) for name in DOCUMENTS}
-    documents[root / STATUS] = gpu_status.status((root / STATUS).parent)
-    for path, after in documents.items():
-        before = _text(path)
+    for path, before, after in _documents(root):
         differed |= after != before
         if after != before and not check:
             write_text(path, after)

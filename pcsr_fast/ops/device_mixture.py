@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -123,16 +124,22 @@ def _single_log_likelihood(state: State, single: State, kind: str, reg_covar: fl
     return -0.5 * (math.log(2 * math.pi * wide) + state.overall_variance / wide)
 
 
-def checked(values: Tensor, kind: str, init: str | Tensor, max_iter: int) -> Tensor:
-    """The values as `Steps` takes them; ValueError for what can be said without asking the device."""
+def fit_mixture(
+    make_steps: Callable[[Tensor, str, float, float], Steps],
+    values: Tensor,
+    kind: str,
+    *,
+    init: str | Tensor,
+    max_iter: int,
+    tol: float,
+    reg_covar: float,
+    bins: int | None,
+) -> MixtureFit:
+    """As the reference's `fit_parameters`, over all values whatever `bins` is, by the steps of a backend."""
     check_options(kind, init, max_iter)
     check_init(init)
     check_count(values.numel())
-    return in_memory(values)
-
-
-def fit_mixture(steps: Steps, kind: str, init: str | Tensor, max_iter: int, reg_covar: float) -> MixtureFit:
-    """As the reference's `fit_parameters`, for values that are `checked`."""
+    steps = make_steps(in_memory(values), kind, tol, reg_covar)
     state = _started(steps, kind, init)
     for _ in range(max_iter):
         steps.step(state, ITERATE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,23 @@ def block_edges(count: int, batch_size: int | None) -> list[int]:
     return [count * block // blocks for block in range(blocks + 1)]
 
 
+def losses_of_blocks(
+    losses: Tensor,
+    batch_size: int | None,
+    order: Tensor | None,
+    groups: Tensor | None,
+    losses_of: Callable[[Tensor | slice, Tensor | None], Tensor],
+) -> PairLosses:
+    """Fill `losses` (N,) block by block with what `losses_of` gives for a block's pairs and their ids.
+
+    Pairs that lie side by side are named by a slice: nothing of them need be copied.
+    """
+    for first, last in itertools.pairwise(block_edges(losses.shape[0], batch_size)):
+        pick: Tensor | slice = slice(first, last) if order is None or batch_size is None else order[first:last]
+        losses[pick] = losses_of(pick, None if groups is None else groups[pick])
+    return PairLosses(losses, pair_statistics(losses))
+
+
 def _whole_set(x: Tensor, y: Tensor, margin: float, groups: Tensor | None, chunk: int) -> Tensor:
     """l_i = mean_j [m + S_ij - d_i]+ + mean_k [m + S_ki - d_i]+ over the whole set, by blocks of `chunk` images."""
     d = (x * y).sum(1)
@@ -83,10 +101,9 @@ def pair_losses(
             return PairLosses(losses, pair_statistics(losses))
         losses = torch.empty(x.shape[0], dtype=dtype, device=x.device)
         order = torch.arange(x.shape[0], device=x.device) if order is None else order
-        edges = block_edges(x.shape[0], batch_size)
-        for first, last in itertools.pairwise(edges):
-            pick = order[first:last]
-            ids = None if groups is None else groups[pick]
+
+        def of_block(pick: Tensor | slice, ids: Tensor | None) -> Tensor:
             parts = triplet_parts(x[pick].to(dtype) @ y[pick].to(dtype).T, margin, "scalar", "mean", ids)
-            losses[pick] = parts.row + parts.column
-        return PairLosses(losses, pair_statistics(losses))
+            return parts.row + parts.column
+
+        return losses_of_blocks(losses, batch_size, order, groups, of_block)

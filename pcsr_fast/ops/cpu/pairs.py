@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 
 from pcsr_fast.ops.cpu.hinge import hinge
-from pcsr_fast.reference.pairs import PairLosses, block_edges, pair_statistics
+from pcsr_fast.reference.pairs import PairLosses, losses_of_blocks
 from pcsr_fast.reference.reduction import compute_dtype
 
 
@@ -24,13 +22,9 @@ def pair_losses(
 ) -> PairLosses:
     """As the reference; inputs are read where they lie, a block at a time. `chunk` bounds nothing: little is held."""
     m = torch.tensor(margin, dtype=compute_dtype(x.dtype))
-    if batch_size is None:
-        row, column = hinge(x, y, m, "scalar", "mean", groups)
-        losses = row + column
-        return PairLosses(losses, pair_statistics(losses))
-    losses = torch.empty(x.shape[0], dtype=m.dtype)
-    for first, last in itertools.pairwise(block_edges(x.shape[0], batch_size)):
-        pick: Tensor | slice = slice(first, last) if order is None else order[first:last]
-        row, column = hinge(x[pick], y[pick], m, "scalar", "mean", None if groups is None else groups[pick])
-        losses[pick] = row + column
-    return PairLosses(losses, pair_statistics(losses))
+
+    def of_block(pick: Tensor | slice, ids: Tensor | None) -> Tensor:
+        row, column = hinge(x[pick], y[pick], m, "scalar", "mean", ids)
+        return row + column
+
+    return losses_of_blocks(torch.empty(x.shape[0], dtype=m.dtype), batch_size, order, groups, of_block)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,7 @@ from pcsr_fast.native_cuda import call
 from pcsr_fast.ops.cpu.arguments import address, group_ids
 from pcsr_fast.ops.cpu.search import SHIFTS
 from pcsr_fast.ops.cuda.arguments import sides
-from pcsr_fast.reference.pairs import PairLosses, block_edges, pair_statistics
+from pcsr_fast.reference.pairs import PairLosses, losses_of_blocks
 
 
 def hinge_sums(
@@ -54,10 +52,11 @@ def pair_losses(
 ) -> PairLosses:
     """As the reference, in O(N) memory: `chunk` bounds nothing."""
     m = torch.full((), margin, dtype=torch.float32, device=x.device)
+
+    def of_block(pick: Tensor | slice, ids: Tensor | None) -> Tensor:
+        left, right = x[pick], y[pick]
+        row, column = hinge_sums(left, right, m, "scalar", ids, "exact", 1 / left.shape[0])
+        return row + column
+
     losses = torch.empty(x.shape[0], dtype=torch.float32, device=x.device)
-    for first, last in itertools.pairwise(block_edges(x.shape[0], batch_size)):
-        pick: Tensor | slice = slice(first, last) if order is None else order[first:last]
-        ids = None if groups is None else groups[pick]
-        row, column = hinge_sums(x[pick], y[pick], m, "scalar", ids, "exact", 1 / (last - first))
-        losses[pick] = row + column
-    return PairLosses(losses, pair_statistics(losses))
+    return losses_of_blocks(losses, batch_size, order, groups, of_block)

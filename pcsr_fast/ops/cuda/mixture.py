@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -40,19 +42,7 @@ class _Steps:
         call("two_means", ordered.device, *addresses, ordered.numel(), MAX_LLOYD_STEPS, address(centres))
 
 
-def fit_mixture(
-    values: Tensor,
-    kind: str,
-    *,
-    init: str | Tensor,
-    max_iter: int,
-    tol: float,
-    reg_covar: float,
-    bins: int | None,
-) -> MixtureFit:
-    """As the reference's `fit_parameters`, over all values whatever `bins` is."""
-    steps = _Steps(device_mixture.checked(values, kind, init, max_iter), kind, tol, reg_covar)
-    return device_mixture.fit_mixture(steps, kind, init, max_iter, reg_covar)
+fit_mixture = partial(device_mixture.fit_mixture, _Steps)
 
 
 def posterior(values: Tensor, kind: str, fit: MixtureFit, low: float, high: float) -> Tensor:

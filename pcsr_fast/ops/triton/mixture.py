@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,20 +34,7 @@ class _Steps:
         two_means(ordered, sums, MAX_LLOYD_STEPS, centres)
 
 
-@on_device
-def fit_mixture(
-    values: Tensor,
-    kind: str,
-    *,
-    init: str | Tensor,
-    max_iter: int,
-    tol: float,
-    reg_covar: float,
-    bins: int | None,
-) -> MixtureFit:
-    """As the reference's `fit_parameters`, over all values whatever `bins` is."""
-    steps = _Steps(device_mixture.checked(values, kind, init, max_iter), kind, tol, reg_covar)
-    return device_mixture.fit_mixture(steps, kind, init, max_iter, reg_covar)
+fit_mixture = on_device(partial(device_mixture.fit_mixture, _Steps))
 
 
 @on_device

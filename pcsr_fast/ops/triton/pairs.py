@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 
 from pcsr_fast.ops.triton.arguments import on_device, sides
-from pcsr_fast.reference.pairs import PairLosses, block_edges, pair_statistics
+from pcsr_fast.reference.pairs import PairLosses, losses_of_blocks
 
 
 def _losses(x: Tensor, y: Tensor, margin: float, groups: Tensor | None, chunk: int) -> Tensor:
@@ -37,11 +35,9 @@ def pair_losses(
     chunk: int,
 ) -> PairLosses:
     """As the reference, `chunk` images a step where scores are formed in chunks."""
-    if batch_size is None:
-        losses = _losses(x, y, margin, groups, chunk)
-        return PairLosses(losses, pair_statistics(losses))
+
+    def of_block(pick: Tensor | slice, ids: Tensor | None) -> Tensor:
+        return _losses(x[pick], y[pick], margin, ids, chunk)
+
     losses = torch.empty(x.shape[0], dtype=torch.float32, device=x.device)
-    for first, last in itertools.pairwise(block_edges(x.shape[0], batch_size)):
-        pick: Tensor | slice = slice(first, last) if order is None else order[first:last]
-        losses[pick] = _losses(x[pick], y[pick], margin, None if groups is None else groups[pick], chunk)
-    return PairLosses(losses, pair_statistics(losses))
+    return losses_of_blocks(losses, batch_size, order, groups, of_block)

@@ -51,10 +51,11 @@ class Space:
 
     def locate(self, access: Access, width: int) -> tuple[Array, Array]:
         """Place in `data` of each lane's bytes, and whether they are inside of the space."""
-        raise NotImplementedError
+        raise NotImplementedError  # global, shared and local memory are addressed each in its own way
 
     def describe(self, address: int, width: int) -> str:
-        raise NotImplementedError
+        """What lies there, for a report."""
+        raise NotImplementedError  # as `locate`
 
     def view(self, size: int, count: int) -> Array:
         """(all, count) elements of `size` bytes."""
