@@ -128,6 +128,7 @@ setup(
     package_data={
         "pcsr_fast": ["py.typed", "data/clipart/*", "report/templates/*"],
         "pcsr_fast.configs": ["*.yaml"],
+        "pcsr_fast.kernels.triton": ["tuned/*.json"],
     },
     ext_modules=[
         Extension(f"pcsr_fast.{name}", sources=[], optional=True)

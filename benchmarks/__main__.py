@@ -21,6 +21,7 @@ from benchmarks.profile import run as run_profile
 from benchmarks.readme import update
 from benchmarks.record import run_op
 from benchmarks.tables import op_table
+from benchmarks.tune import run as run_tune
 from pcsr_fast.errors import ConfigError, UserError
 from pcsr_fast.files import write_json
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     epoch.add_argument("--images", type=int, default=IMAGES, help=f"pictures, default {IMAGES}; fewer are not kept")
     commands.add_parser("profile", help="sample where the time of an SGR step goes, by Linux' perf")
     commands.add_parser("predict", help="what kernels should take on an H100, from arithmetic")
+    commands.add_parser("tune", help="find the fastest plans and backends of this machine's GPU, and keep them")
     ran = commands.add_parser("gpu-ran", help="record that a check has ended well on this machine's GPU")
     ran.add_argument("check", help=", ".join(CHECKS))
     report = commands.add_parser("report", help="put tables and plots of the kept results into the READMEs")
@@ -106,6 +108,8 @@ def main(words: list[str]) -> int:
             _profile()
         elif given.command == "predict":
             print(prediction_table(read_rows(ROOT / COMPILED)))
+        elif given.command == "tune":
+            print(run_tune())
         elif given.command == "gpu-ran":
             print(keep(RESULTS / "gpu", given.check))
         elif given.command == "comparison":

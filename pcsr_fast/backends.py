@@ -1,8 +1,8 @@
 """Which implementation an op runs: reference | torch | cpu | cuda | triton.
 
-Every op is registered under its public name. `auto` takes the first backend of ORDER that supports the inputs; one
-asked for by name (`backend=`, or PCSR_FAST_BACKEND) runs or raises. PCSR_FAST_DISABLE=1 leaves the reference alone,
-whatever was asked for.
+Every op is registered under its public name. `auto` takes the backend that was measured to be the fastest on a tensor's
+GPU (`python -m benchmarks tune`), else the first of ORDER, that supports the inputs; one asked for by name (`backend=`, or
+PCSR_FAST_BACKEND) runs or raises. PCSR_FAST_DISABLE=1 leaves the reference alone, whatever was asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcsr_fast.errors import BackendError
+from pcsr_fast.measured_choice import measured_best
 
 ORDER = ("triton", "cuda", "cpu", "torch", "reference")
 
@@ -99,13 +100,20 @@ def _verdict(op: str, backend: str, args: tuple[Any, ...], options: dict[str, An
     return implementation.supports(*args, **options)
 
 
+def _candidates(op: str, requested: str, args: tuple[Any, ...]) -> tuple[str, ...]:
+    """Backends to ask, the first of which that can runs."""
+    if requested != "auto":
+        return (requested,)
+    best = measured_best(op, args)
+    return ORDER if best is None else (best, *(name for name in ORDER if name != best))
+
+
 def _explanation(op: str, args: tuple[Any, ...], backend: str | None, options: dict[str, Any]) -> Explanation:
     if op not in _REGISTRY:
         raise BackendError(f"explain: no op {op!r}; expected one of {', '.join(registered_ops())}")
     requested = requested_backend(backend)
     verdicts = {name: _verdict(op, name, args, options) for name in ORDER}
-    candidates = ORDER if requested == "auto" else (requested,)
-    chosen = next((name for name in candidates if verdicts[name] is None), None)
+    chosen = next((name for name in _candidates(op, requested, args) if verdicts[name] is None), None)
     reasons = {name: "can run" if verdict is None else verdict for name, verdict in verdicts.items()}
     return Explanation(op, requested, chosen, reasons)
 
@@ -130,7 +138,7 @@ def select(op: str, backend: str | None, *args: Any, **options: Any) -> Callable
         BackendError: the backend asked for cannot run them; the message lists every backend with its reason.
     """
     requested = requested_backend(backend)
-    for name in ORDER if requested == "auto" else (requested,):
+    for name in _candidates(op, requested, args):
         if _verdict(op, name, args, options) is None:
             return _REGISTRY[op][name].run
     verdicts = _explanation(op, args, requested, options).reasons

@@ -1,6 +1,6 @@
 """Tiles of the cross-attention kernels, by architecture and dtype of products: a committed table, no tuning at run time.
 
-Chosen by what the compiler says of registers, spills and shared memory; nobody has timed them.
+Chosen by what the compiler says of registers, spills and shared memory; nobody has timed them (tuned.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from .groups import Tile
 from .launch import interpreting
 from .launch_table import architecture_of
 from .sgr import Tiles
+from .tuned import HEADS, measured
 
 
 class Plan(NamedTuple):
@@ -56,4 +57,11 @@ def plan_for(dtype: torch.dtype, device: torch.device, exact: bool) -> Plan:
     name = str(dtype).removeprefix("torch.")
     if name == "float32" and not exact and torch.get_float32_matmul_precision() != "highest":
         name = "tf32x3"
-    return TABLE[architecture_of(device)][name]
+    plan = TABLE[architecture_of(device)][name]
+
+    def tile(kernel: str, committed: Tile) -> Tile:
+        found = measured(device, HEADS, kernel, name)
+        return Tile(**found) if found else committed
+
+    sgr = (tile(f"sgr {kernel}", committed) for kernel, committed in plan.sgr._asdict().items())
+    return Plan(tile("scan", plan.scan), Tiles(*sgr))

@@ -1,7 +1,7 @@
 """Which schedule and tile a launch takes, by architecture, work and dtype: the committed table, no tuning at run time.
 
 Chosen by what the compiler says of registers, spills and shared memory (tests/kernels/test_triton_compile.py). Nobody has
-timed them: `python -m benchmarks tune` is to write this table on a machine with a GPU.
+timed them: what `python -m benchmarks tune` measures on a machine with a GPU comes before them (tuned.py).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from .launch import Plan, interpreting
+from .tuned import PLANS, measured
 
 # The nearest architecture below serves the ones between; NVIDIA's by compute capability, "hip" for AMD's.
 ARCHITECTURES = (80, 90, 100)
@@ -82,7 +83,8 @@ def plan_for(work: str, dtype: torch.dtype, device: torch.device, exact: bool = 
     name = str(dtype).removeprefix("torch.")
     if name == "float32" and not exact and torch.get_float32_matmul_precision() != "highest":
         name = "tf32x3"
-    return TABLE[architecture_of(device), work][name]
+    found = measured(device, PLANS, work, name)
+    return Plan(**found) if found else TABLE[architecture_of(device), work][name]
 
 
 def reading_plan() -> Plan:

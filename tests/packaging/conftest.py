@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN = (".git", ".venv", ".*_cache", ".hypothesis")
 BUILT = ("build", "dist", "runs", "*.egg-info", "*.so", "__pycache__")
+UNOPTIMISED = {"CMAKE_BUILD_TYPE": "Debug", "CXXFLAGS": "-g0"}
 
 
 @dataclass
@@ -31,10 +32,13 @@ class Environment:
     def run(self, *command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command with the caller's own switches of this project taken out and `variables` put in.
 
-        CUDA kernels are left out unless they ask for them, as they take minutes.
+        The native core is not optimised, and CUDA kernels are left out unless they ask for them: both take minutes.
         """
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PCSR_", "PYTHONPATH"))}
-        command_line, settings = [str(part) for part in command], inherited | {"PCSR_CUDA": "0"} | variables
+        command_line, settings = (
+            [str(part) for part in command],
+            inherited | UNOPTIMISED | {"PCSR_CUDA": "0"} | variables,
+        )
         return subprocess.run(
             command_line, cwd=cwd, env=settings, capture_output=True, text=True, check=False, timeout=900
         )
