@@ -73,7 +73,8 @@ def gather_rows(
     N, M = ids[0].shape[0], ids[1].shape[0]
     known = state[0] if known is None else known
     part_columns = triton.cdiv(triton.cdiv(M, state.shape[0]), plan.block_n) * plan.block_n
-    gather_kernel[(triton.cdiv(N, plan.block_m), state.shape[0])](
+    # No program for a part without columns, whose threads would read and write its state unordered.
+    gather_kernel[(triton.cdiv(N, plan.block_m), triton.cdiv(M, part_columns))](
         row_ids=ids[0],
         column_ids=ids[1],
         known=known,

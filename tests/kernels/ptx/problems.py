@@ -27,6 +27,8 @@ ARITHMETICS = {"plain": (FP32, "exact"), "split": (FP32, "auto"), "bfloat16": (B
 SMALL = Plan("fused", 32, 32, 32, group=2, warps=4)
 THREE_PASSES = SMALL._replace(precision="tf32x3")
 CHUNKED = SMALL._replace(schedule="chunked", chunk=40)
+FEW = 5  # fewer rows than a block has warps
+ROUNDS = 2600  # values of which a block of 256 threads takes four twice, and some more
 
 
 def rows(count: int, width: int, dtype: torch.dtype, stride: int = 0, seed: int = 0) -> Tensor:
@@ -62,12 +64,13 @@ def _cuda_search(machine: Machine, name: str) -> None:
             x, y = opposed(rows(70, width, dtype, stride), rows(70, width, dtype, stride, seed=1))
             margin = rows(70, 70, FP32).contiguous()
             search(x, y, None, precision, margin if shift == "matrix" else margin[0], shift)
+        search(*opposed(rows(FEW, 9, dtype), rows(FEW, 9, dtype, seed=1)), None, precision)
         x, y = opposed(long_rows(130, dtype), long_rows(70, dtype, 1))
         search(x, y, (ids(130, 1), ids(70, 1)), precision)
-    keys = torch.arange(1, 1301) << 32
+    keys = torch.arange(1, ROUNDS + 1) << 32
     keys[::7] = 0
-    values, indices = Uninitialised(torch.empty(1300)), Uninitialised(torch.empty(1300, dtype=torch.int64))
-    machine.launch(program("hardest", "unpack_keys"), (1,), THREADS, [keys, 1300, values, indices], 0)
+    values, indices = Uninitialised(torch.empty(ROUNDS)), Uninitialised(torch.empty(ROUNDS, dtype=torch.int64))
+    machine.launch(program("hardest", "unpack_keys"), (1,), THREADS, [keys, ROUNDS, values, indices], 0)
 
 
 def _cuda_hinges(machine: Machine, name: str) -> None:
@@ -75,11 +78,22 @@ def _cuda_hinges(machine: Machine, name: str) -> None:
     with interpreting(machine, most=1):
         for mode, width, stride in (("row", 9, 16), ("col", 9, 0), ("matrix", 141, 0), ("anchor", 9, 0)):
             margin = rows(70, 70, FP32).contiguous().to(dtype)
-            x, y = opposed(rows(70, width, dtype, stride), rows(70, width, dtype, stride, seed=1))
+            x, y = rows(70, width, dtype, stride), rows(70, width, dtype, stride, seed=1)
+            x, y = (x, y) if mode == "matrix" else opposed(x, y)
             groups = ids(70) if mode == "anchor" else None
             given = {"margin": margin if mode == "matrix" else margin[0], "margin_mode": mode, "groups": groups}
             triplet_loss(x, y, **given, negatives="sum")
-        triplet_loss(*opposed(long_rows(130, dtype), long_rows(130, dtype, 1)), margin=0.2, negatives="sum")
+        triplet_loss(rows(FEW, 9, dtype), rows(FEW, 9, dtype, seed=1), margin=0.2, negatives="sum")
+        triplet_loss(long_rows(130, dtype), long_rows(130, dtype, 1), margin=0.2, negatives="sum")
+    for one in (dtype, FP32):
+        wide = rows(3, 300, one)
+        side = Struct("PqqqP", (wide, 3, 300, wide.stride(0), None))
+        element = "IfE" if one == FP32 else "BFloat16"
+        launch = (1,), THREADS, [side, torch.zeros(1, dtype=torch.int32)], 0
+        machine.launch(program("hinge", "largest_square", element), *launch)
+    sums, unit = torch.arange(ROUNDS), torch.full((1,), 0.5, dtype=torch.float64)
+    args = [sums, ROUNDS, unit, 0.25, Uninitialised(torch.empty(ROUNDS))]
+    machine.launch(program("hinge", "scale_sums"), (1,), THREADS, args, 0)
 
 
 def _cuda_ranks(machine: Machine, name: str) -> None:
@@ -89,17 +103,24 @@ def _cuda_ranks(machine: Machine, name: str) -> None:
             x, y = rows(70, width, dtype, stride), rows(90, width, dtype, stride, seed=1)
             y[2], y[5] = y[4], y[4]
             retrieval_ranks(x, y, ids(90), ties, precision=precision)
+        retrieval_ranks(rows(FEW, 9, dtype), rows(FEW, 9, dtype, seed=1), ids(FEW, 1), "stable", precision=precision)
         x, y = long_rows(130, dtype), long_rows(140, dtype, 1)
-        retrieval_ranks(x, y, ids(140), "stable", precision=precision)
+        x[1::2], y[1::2] = x[::2], y[::2]
+        for ties in ("stable", "pessimistic"):
+            retrieval_ranks(x, y, ids(140), ties, precision=precision)
+    image_of_text = ids(ROUNDS)
+    best = torch.zeros(ROUNDS // 2, dtype=torch.int64)
+    args = [rows(1, ROUNDS, FP32)[0], image_of_text, ROUNDS, best]
+    machine.launch(program("ranks", "best_captions"), (1,), THREADS, args, 0)
 
 
 def _gradients(dtype: torch.dtype, gradient: Callable[..., Any], unused: int, value: float) -> None:
-    """Rows longer and shorter than a block, a hub; row `unused` has no weight and holds `value`."""
+    """Rows longer and shorter than a block, a hub, one that four chose; row `unused` has no weight and holds `value`."""
     count = 20
     by_row, by_column = rows(1, count, FP32)[0], rows(1, count, FP32, seed=1)[0]
     by_row[unused] = by_column[unused] = by_column[5] = by_row[6] = 0.0
     chosen = torch.full((count,), 4), torch.arange(count) // 2 + 8
-    chosen[0][:3] = torch.tensor([1, 0, 19])
+    chosen[0][:3], chosen[0][3:7] = torch.tensor([1, 0, 19]), 7
     for width in (5, 1030):
         sides = rows(count, width, dtype), rows(count, width, dtype, seed=1)
         for side in sides:
@@ -150,9 +171,9 @@ def _triton_margins(machine: Machine, dtype: torch.dtype) -> None:
 
 
 def _triton_sums(machine: Machine, loss: Callable[[Tensor, Tensor, Tensor], Tensor], dtype: torch.dtype) -> None:
-    """In one part and in three; few rows, so that all of a tile but them lies outside."""
-    for plan in (SMALL, CHUNKED._replace(waves=3)):
-        for count in (70, 2):
+    """In one part, in parts of one tile and of two; few rows, so that all of a tile but them lies outside."""
+    for plan, counts in ((SMALL, (70, 2)), (CHUNKED._replace(waves=3), (70, 2)), (CHUNKED, (70,))):
+        for count in counts:
             x, y = (rows(count, 33, dtype, seed=seed).requires_grad_() for seed in (0, 1))
             with triton_interpreting(machine, plan):
                 loss(x, y, ids(count)).backward()
@@ -167,10 +188,10 @@ def _triton_hinges(machine: Machine, dtype: torch.dtype) -> None:
 
 
 def _triton_gradients(machine: Machine, dtype: torch.dtype) -> None:
-    """What stands in for no anchor, the first row, holds infinity once."""
-    for value in (1.0, torch.inf):
+    """What stands in for no anchor, the first row, holds infinity once, and once it counts."""
+    for unused, value in ((0, 1.0), (0, torch.inf), (3, 1.0)):
         with triton_interpreting(machine, SMALL):
-            _gradients(dtype, hardest_gradients, 0, value)
+            _gradients(dtype, hardest_gradients, unused, value)
 
 
 def _cuda_gradients(machine: Machine, dtype: torch.dtype) -> None:
@@ -186,7 +207,7 @@ CASES: dict[str, Case] = {
     "cuda hardest split": (lambda machine: _cuda_search(machine, "split"), ("hardest walk",)),
     "cuda hardest plain": (lambda machine: _cuda_search(machine, "plain"), ("hardest walk",)),
     "cuda hinges bfloat16": (lambda machine: _cuda_hinges(machine, "bfloat16"), ("hinge", "pairs")),
-    "cuda ranks split": (lambda machine: _cuda_ranks(machine, "split"), ("ranks",)),
+    "cuda ranks split": (lambda machine: _cuda_ranks(machine, "split"), ("ranks", "pairs")),
     "cuda gradient bfloat16": (lambda machine: _cuda_gradients(machine, BF16), ("gradient",)),
     "cuda mixture float32": (_mixtures, ("mixture",)),
     "triton search bfloat16": (lambda machine: _triton_search(machine, BF16, SMALL), ("search", "unpack")),
