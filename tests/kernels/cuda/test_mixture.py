@@ -1,4 +1,4 @@
-"""K3: fits and posteriors against the reference, whose arithmetic is float64 as ours is."""
+"""K3: fits and posteriors against the reference, whose arithmetic is float64 as ours is but for Gaussians of float32."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pcsr_fast.reference.mixture import MixtureWarning
 from tests.kernels.cuda.problems import ORDERS
 from tests.ops.tools import assert_same_bits, guarded_memory
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-12}
+CLOSE, FLOAT32 = {"rtol": 1e-9, "atol": 1e-12}, {"rtol": 1e-6, "atol": 1e-6}
 STARTS = ("quantile", "kmeans", torch.tensor([0.1, 0.9]), "assignment")
 
 
@@ -26,14 +26,16 @@ def losses(device, count: int, dtype: torch.dtype = torch.float32, seed: int = 0
 
 
 def assert_same_fit(ours, theirs) -> None:
+    narrow = ours.kind == "gaussian" and ours.values.dtype != torch.float64
+    close = FLOAT32 if narrow else CLOSE
     assert (ours.n_iter, ours.converged) == (theirs.n_iter, theirs.converged)
     for name in ("means", "variances", "weights", "a", "b"):
         if getattr(theirs, name) is not None:
-            torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), **CLOSE)
-    assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, rel=1e-9)
-    assert ours.bic_gap == pytest.approx(theirs.bic_gap, rel=1e-6, abs=1e-6)
+            torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), **close)
+    assert ours.log_likelihood == pytest.approx(theirs.log_likelihood, rel=close["rtol"])
+    assert ours.bic_gap == pytest.approx(theirs.bic_gap, rel=1e-6, abs=2e-6 * ours.values.numel() if narrow else 1e-6)
     for monotone in ("off", "clip"):
-        torch.testing.assert_close(ours.posterior(monotone=monotone), theirs.posterior(monotone=monotone), **CLOSE)
+        torch.testing.assert_close(ours.posterior(monotone=monotone), theirs.posterior(monotone=monotone), **close)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -41,8 +43,9 @@ def assert_same_fit(ours, theirs) -> None:
 @pytest.mark.parametrize("count", [40, 1000, 9001])
 def test_gaussian(device, count, start, dtype):
     values = losses(device, count, dtype)
+    tol = 1e-9 if dtype == torch.float64 else 1e-6  # what float32 resolves
     init = values > 0.4 if isinstance(start, str) and start == "assignment" else start
-    for options in ({"max_iter": 10, "tol": 1e-2}, {"max_iter": 50, "tol": 1e-9, "reg_covar": 1e-6}):
+    for options in ({"max_iter": 10, "tol": 1e-2}, {"max_iter": 50, "tol": tol, "reg_covar": 1e-6}):
         ours, theirs = (fit_mixture(values, init=init, backend=name, **options) for name in ("cuda", "reference"))
         assert_same_fit(ours, theirs)
 

@@ -11,5 +11,6 @@ int main() {
     std::printf("walk_tiles %d\n", PIPELINE_BYTES);
     std::printf("walk_wide_tiles %zu\n", sizeof(WideMemory<HardestNegatives>));
     std::printf("mixture_sums %zu\n", MIXTURE_THREADS * sizeof(MixtureSums));
+    std::printf("mixture_float32_sums %zu\n", MIXTURE_THREADS * sizeof(MixtureSums));
     std::printf("mixture_step %zu\n", MIXTURE_THREADS * sizeof(MixtureSums));
 }
