@@ -1,7 +1,8 @@
 """Compiles the CUDA kernels for GPUs that are not there, and reads registers, spills, occupancy and opcodes.
 
 `python tests/tools/cuda_compile.py [--only=FILE] [sm_80 sm_90a sm_100]` prints one JSON object a kernel, a line each; with
-neither this is what benchmarks/results/gpu/cuda_compile.jsonl holds. --only: the kernels of csrc/cuda/FILE.cu. The path of a built _native_cuda*.so instead reads that.
+neither this is what benchmarks/results/gpu/cuda_compile.jsonl holds. --only: the kernels of csrc/cuda/FILE.cu. The path
+of a built _native_cuda*.so instead reads that.
 """
 
 from __future__ import annotations
