@@ -21,7 +21,7 @@ cudaError_t float32_pass(const Queue& queue, const Values& values, const Mixture
     const auto* data = static_cast<const float*>(values.data);
     const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignof(float4) == 0;
     return launch(queue, aligned ? &mixture_float32_sums<true> : &mixture_float32_sums<false>, parts, MIXTURE_THREADS,
-                  SHARED, data, values.count, state, partials);
+                  sizeof(Float32Memory), data, values.count, state, partials);
 }
 
 cudaError_t any_pass(const Queue& queue, const Values& values, const unsigned char* assigned, const MixtureStep& step,

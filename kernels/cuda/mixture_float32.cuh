@@ -133,6 +133,12 @@ __device__ __forceinline__ double finish(const MixtureSums& sums, int k, const G
     return own.offset * mass + own.first * square;
 }
 
+// What a block keeps in shared memory: sums while they are joined, and the log-odds that one thread finds for all.
+struct Float32Memory {
+    MixtureSums sums[MIXTURE_THREADS];
+    LogOdds odds;
+};
+
 // As `mixture_sums` of an iteration.
 template <bool ALIGNED>
 __global__ void __launch_bounds__(MIXTURE_THREADS, FLOAT32_BLOCKS_PER_SM)
@@ -141,7 +147,12 @@ __global__ void __launch_bounds__(MIXTURE_THREADS, FLOAT32_BLOCKS_PER_SM)
         return;
     }
     const int narrow = state->variance[1] < state->variance[0] ? 1 : 0;
-    const LogOdds odds = log_odds_of(gaussian_of(*state, narrow), gaussian_of(*state, 1 - narrow));
+    auto* shared = reinterpret_cast<Float32Memory*>(shared_memory());
+    if (threadIdx.x == 0) {
+        shared->odds = log_odds_of(gaussian_of(*state, narrow), gaussian_of(*state, 1 - narrow));
+    }
+    __syncthreads();
+    const LogOdds odds = shared->odds;
     const std::int64_t batches = (count + BATCH_VALUES - 1) / BATCH_VALUES;
     const std::int64_t part = (batches + gridDim.x - 1) / gridDim.x * BATCH_VALUES, begin = blockIdx.x * part;
     const std::int64_t left = count - begin, here = left < part ? left : part;

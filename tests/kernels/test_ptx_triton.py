@@ -11,12 +11,14 @@ from pcsr_fast.kernels.triton.launch import Plan
 from pcsr_fast.kernels.triton.launch_table import TABLE
 from pcsr_fast.kernels.triton.scatter import hardest_gradients
 from pcsr_fast.reference.contrastive_terms import KINDS
+from pcsr_fast.ops import fit_mixture
 from tests.kernels.cuda.problems import make_sides, make_triplets, score_bound
 from tests.kernels.ptx.machine import Machine
 from tests.kernels.ptx.problems import CHUNKED, SMALL, THREE_PASSES
 from tests.kernels.ptx.triton_device import interpreting
 from tests.ops.contrasts import check_against_float64 as check_contrasts
 from tests.ops.contrasts import make_contrasts
+from tests.ops.mixtures import assert_same_fit, drawn
 from tests.ops.searches import check_choices
 from tests.ops.tools import BACKWARD, assert_same_bits
 from tests.ops.triplets import check_against_float64 as check_triplets
@@ -90,6 +92,15 @@ def test_triplets(negatives, mode) -> None:
 def test_triplets_of_halves(dtype, negatives) -> None:
     for order in ("together", 7):
         checked(lambda: check_triplets(make_triplets(CPU, 40, 48, dtype, "anchor", negatives)), SMALL, order)
+
+
+@pytest.mark.filterwarnings("ignore::pcsr_fast.ops.MixtureWarning")
+@pytest.mark.parametrize("count", [300, pytest.param(4700, marks=kernels)])
+def test_mixtures_of_float32(count) -> None:
+    """Values left over, and a whole batch before them."""
+    values = drawn(1, count, dtype=torch.float32)
+    truth = fit_mixture(values, max_iter=2, backend="reference")
+    checked(lambda: assert_same_fit(fit_mixture(values, max_iter=2), truth, 1e-6), SMALL)
 
 
 @kernels

@@ -13,6 +13,8 @@ HARD = (
     *("separated", "far", "overlapping", "tiny variance", "small mass", "offset", "equal variances", "nested", "spike"),
     *("uniform", "one normal", "tail", "grid", "large", "small"),
 )
+# What devices promise of fits of float32 values, in the units of `float32_errors`.
+FLOAT32 = {"means": 1e-6, "variances": 1e-5, "weights": 1e-6, "log-likelihood": 1e-6, "posterior": 2e-6}
 PARAMETERS = ("means", "variances", "weights", "a", "b")
 
 
@@ -73,18 +75,24 @@ def hard_case(name: str, seed: int, count: int) -> tuple[Tensor, Tensor]:
     return made, far
 
 
-def check_float32(name: str, seed: int, count: int, max_iter: int, tolerance: float = 1e-6) -> None:
-    """A fit of float32 values by the chosen backend, as far from float64's as `fit_mixture` of devices promises."""
+def float32_errors(name: str, seed: int, count: int, max_iter: int) -> dict[str, float]:
+    """How far a fit of a hard case by the chosen backend is from float64's: means by their component's deviation, other
+    parameters by themselves, log-likelihood and posterior as they are."""
     values, init = hard_case(name, seed, count)
     variance = float(values.double().var())
     options = {"init": init, "max_iter": max_iter, "tol": 0.0, "reg_covar": 1e-6 * variance}
     ours, truth = ops.fit_mixture(values, **options), ops.fit_mixture(values, backend="reference", **options)
     assert (ours.n_iter, ours.converged) == (truth.n_iter, truth.converged)
-    errors = {
-        "means": ((ours.means - truth.means) / truth.variances.sqrt()).abs().max(),
-        "variances": (ours.variances / truth.variances - 1).abs().max(),
-        "weights": (ours.weights / truth.weights - 1).abs().max(),
-        "log-likelihood": torch.tensor(ours.log_likelihood - truth.log_likelihood).abs(),
-        "posterior": (ours.posterior() - truth.posterior()).abs().max(),
+    ratios = {"variances": ours.variances / truth.variances, "weights": ours.weights / truth.weights}
+    return {
+        "means": float(((ours.means - truth.means) / truth.variances.sqrt()).abs().max()),
+        **{what: float((ratio - 1).abs().max()) for what, ratio in ratios.items()},
+        "log-likelihood": abs(ours.log_likelihood - truth.log_likelihood),
+        "posterior": float((ours.posterior() - truth.posterior()).abs().max()),
     }
-    assert {what: float(error) for what, error in errors.items() if not error < tolerance} == {}
+
+
+def check_float32(name: str, seed: int, count: int, max_iter: int, slack: float = 1.0) -> None:
+    """Errors are within `slack` times what is promised."""
+    found = float32_errors(name, seed, count, max_iter)
+    assert {what: error for what, error in found.items() if not error < slack * FLOAT32[what]} == {}

@@ -184,10 +184,11 @@ class CudaModule:
         shared = MIXTURE_THREADS * 7 * 8
         if (wide, kind, stage) == (False, 0, 1):
             name, args = f"mixture_float32_sumsILb{int(address % 16 == 0)}", [given, count, held, sums]
+            more = 24  # the log-odds
         else:
             args = [given, count, memory(assigned, count, np.uint8), kind, held, sums]
-            name = "mixture_sumsIdE" if wide else "mixture_sumsIfE"
-        self.machine.launch(program("mixture", name), (parts,), MIXTURE_THREADS, args, shared)
+            name, more = "mixture_sumsIdE" if wide else "mixture_sumsIfE", 0
+        self.machine.launch(program("mixture", name), (parts,), MIXTURE_THREADS, args, shared + more)
         step = [sums, parts, Struct("iidd", (stage, kind, tol, reg_covar)), held]
         self.machine.launch(program("mixture", "mixture_step"), (1,), MIXTURE_THREADS, step, shared)
         return 0

@@ -16,7 +16,7 @@ from pcsr_fast.kernels.triton.mixture_terms import log_gamma
 from pcsr_fast.ops.triton.arguments import DTYPES
 from pcsr_fast.reference.two_means import MAX_LLOYD_STEPS, starting_assignment
 from tests.bad_mixtures import BAD_FITS
-from tests.ops.mixtures import assert_same_fit, drawn
+from tests.ops.mixtures import HARD, assert_same_fit, check_float32, drawn
 from tests.tools.triton_sanitizer import sanitized
 
 pytestmark = pytest.mark.filterwarnings("ignore::pcsr_fast.ops.MixtureWarning")
@@ -39,6 +39,18 @@ def check(values: Tensor, kind: str = "gaussian", tolerance: float = 1e-9, **opt
 def test_gaussian_fits_follow_the_reference(dtype) -> None:
     for count, options in ((2, {}), (700, EXACT), *([(9001, {})] if dtype == torch.float32 else [])):
         check(drawn(count, count, "bimodal", dtype), **options)
+
+
+@pytest.mark.parametrize(
+    "name", [*HARD[:3], *(pytest.param(name, marks=pytest.mark.kernels) for name in HARD[3:])]
+)
+def test_float32_fits_of_hard_cases(name: str) -> None:
+    check_float32(name, 0, 700, 10)
+
+
+@pytest.mark.kernels
+def test_float32_fits_of_many_iterations() -> None:
+    check_float32("overlapping", 0, 300, 100)
 
 
 @pytest.mark.kernels
@@ -92,8 +104,9 @@ def test_queued_steps_do_nothing_after_the_stop_rule() -> None:
 def test_parts_are_joined_in_order(dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Results repeat to the bit; other parts change rounding alone."""
     values, found = drawn(6, 40_000, dtype=dtype), []
-    for most in (mixture.MOST_BLOCKS, 5, 5):
-        monkeypatch.setattr(mixture, "MOST_BLOCKS", most)
+    name = "FLOAT32_PARTS" if dtype == torch.float32 else "MOST_BLOCKS"
+    for most in (getattr(mixture, name), 1, 1):
+        monkeypatch.setattr(mixture, name, most)
         found.append(ops.fit_mixture(values, backend="triton"))
     assert torch.equal(found[1].means, found[2].means)
     assert_same_fit(found[1], found[0], 1e-6 if dtype == torch.float32 else 1e-10)
