@@ -11,9 +11,9 @@ constexpr int FLOAT32_BLOCKS_PER_SM = 4;
 constexpr int STEP_VALUES = 4 * MIXTURE_THREADS; // of a block: four neighbours a thread
 constexpr int STEPS_AT_ONCE = 4, STEPS_A_RUN = 8;
 constexpr int BATCH_VALUES = STEPS_AT_ONCE * STEP_VALUES;
-constexpr double FAR = 1e18;           // a zero beyond is none
-constexpr double LEAST_CURVE = -1e24;  // whose products with values are finite
-constexpr float LEAST_ODDS = -126.0f;  // so that powers of two are normal
+constexpr double FAR = 1e18;          // a zero beyond is none
+constexpr double LEAST_CURVE = -1e24; // whose products with values are finite
+constexpr float LEAST_ODDS = -126.0f; // so that powers of two are normal
 
 // log2 r_0(x) / r_1(x) = level + (x - zero) (slope + curve (x - mean[0])); means rounded.
 struct LogOdds {
@@ -36,7 +36,7 @@ __device__ __forceinline__ LogOdds log_odds_of(const Gaussian& narrow, const Gau
     const double split = slope * slope - 4 * curve * level, root = sqrt(split > 0 ? split : 0);
     const double half = -0.5 * (slope + (slope < 0 ? -root : root));
     double zero = mean + (split > 0 ? level / half : -0.5 * slope / curve); // or the vertex
-    zero = rounded(fabs(zero) < FAR ? zero : 0);                           // equal components have NaN
+    zero = rounded(fabs(zero) < FAR ? zero : 0);                            // equal components have NaN
     const double centre = rounded(mean), away = zero - mean;
     const double steep = slope + 2 * curve * away + curve * (centre - zero);
     const double left = level + away * (slope + curve * away);
@@ -123,7 +123,8 @@ __device__ __forceinline__ MixtureSums sum_values(const LogOdds& odds, const flo
     return sums;
 }
 
-// The sums of component `place`, which are number k here, about its mean itself; returns its part of the log-likelihood.
+// The sums of component `place`, which are number k here, about its mean itself; returns its part of the
+// log-likelihood.
 __device__ __forceinline__ double finish(const MixtureSums& sums, int k, const Gaussian& own, int place, double* out) {
     const double mass = sums.of[k], shift = sums.of[2 + k], away = rounded(own.mean) - own.mean;
     const double square = sums.of[4 + k] + away * (2 * shift + away * mass);

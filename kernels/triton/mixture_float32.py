@@ -115,7 +115,14 @@ def float32_sums_kernel(values, state, partials, count, part_values, parts, ROWS
         here = tl.minimum(count - part.to(tl.int64) * part_values, part_values).to(tl.int32)
         places = tl.arange(0, ROWS)[:, None] * 4 + tl.arange(0, 4)[None, :]
         nothing, none = tl.zeros((ROWS, 4), tl.float32), tl.zeros((ROWS,), tl.float64)
-        narrow_mass, narrow_shift, narrow_square, wide_mass, wide_shift, wide_square = none, none, none, none, none, none
+        narrow_mass, narrow_shift, narrow_square, wide_mass, wide_shift, wide_square = (
+            none,
+            none,
+            none,
+            none,
+            none,
+            none,
+        )
         entropy, factors = none, none + 1.0
         whole = here // (4 * ROWS * AT_ONCE) * AT_ONCE
         for first in range(0, tl.maximum(whole, 1), RUN):

@@ -138,9 +138,11 @@ def fit_mixture(
 ) -> MixtureFit:
     """As the reference's `fit_parameters`, over all values whatever `bins` is, by the steps of a backend.
 
-    Gaussians of float32 values, and of those that become it, are fitted by float32 arithmetic with float64 sums: means to
-    about 1e-6 of a component's standard deviation, variances and weights to 1e-6, log-likelihood to 1e-6 nats; a tol below
-    1e-7 is not resolved. Values of a spread that float32 squares do not hold are fitted anew in float64.
+    Gaussians of float32 values, and of those that become it, take float32 arithmetic with float64 sums: against float64
+    means differ by about 1e-6 of their component's standard deviation, weights by 1e-6, the log-likelihood by 1e-6 nats;
+    variances by 1e-6, or 1e-5 where values that hardly belong to a component make much of its variance. EM that converges
+    slowly multiplies this, and a tol below 1e-7 is not resolved. Where float32 does not hold the squares of the spread, all
+    is done anew in float64.
     """
     check_options(kind, init, max_iter)
     check_init(init)
@@ -152,8 +154,9 @@ def fit_mixture(
     read = torch.cat([_summary(steps.values), state, _single(steps, state, kind)]).tolist()
     bad, first_bad, low, high = read[:4]
     check_range(steps.values.numel(), int(bad), int(first_bad), low, high, kind)
-    if steps.values.dtype == torch.float32 and not FLOAT32_SPREADS[0] < high - low < FLOAT32_SPREADS[1]:
-        options = {"init": init, "max_iter": max_iter, "tol": tol, "reg_covar": reg_covar, "bins": bins}
+    narrow = kind == "gaussian" and steps.values.dtype == torch.float32
+    if narrow and not FLOAT32_SPREADS[0] < high - low < FLOAT32_SPREADS[1]:
+        options: dict[str, Any] = {"init": init, "max_iter": max_iter, "tol": tol, "reg_covar": reg_covar, "bins": bins}
         return fit_mixture(make_steps, steps.values.double(), kind, **options)
     fitted, single = State.of(read[4 : 4 + NUMBERS]), State.of(read[4 + NUMBERS :])
     return _as_fit(fitted, single, kind, steps.values, reg_covar)

@@ -41,9 +41,7 @@ def test_gaussian_fits_follow_the_reference(dtype) -> None:
         check(drawn(count, count, "bimodal", dtype), **options)
 
 
-@pytest.mark.parametrize(
-    "name", [*HARD[:3], *(pytest.param(name, marks=pytest.mark.kernels) for name in HARD[3:])]
-)
+@pytest.mark.parametrize("name", [*HARD[:3], *(pytest.param(name, marks=pytest.mark.kernels) for name in HARD[3:])])
 def test_float32_fits_of_hard_cases(name: str) -> None:
     check_float32(name, 0, 700, 10)
 
