@@ -1,8 +1,8 @@
 """Two-component mixtures: sums under the responsibilities, then one step of EM by a single program (KERNELS 1, K3).
 
-All in float64, moments about each component's last mean, so that no variance cancels. Parts of the values are fixed and
-joined in order: results are deterministic and the same on every device. The host reads nothing between the steps; once
-the stop rule of the Gaussians holds, those still queued do nothing.
+All in float64 (float32 values of Gaussians: see `mixture_float32`), moments about each component's last mean, so that no
+variance cancels. Parts of the values are fixed and joined in order: results are deterministic and the same on every
+device. The host reads nothing between the steps; once the stop rule of the Gaussians holds, those still queued do nothing.
 """
 
 from __future__ import annotations
@@ -13,22 +13,39 @@ from torch import Tensor
 import triton
 import triton.language as tl
 
-from .mixture_terms import BETA, component, density, floored, held, responsibility, shapes
+from .mixture_float32 import AT_ONCE, float32_sums_kernel
+from .mixture_terms import (
+    ALONE,
+    BETA,
+    BOUND,
+    CONVERGED,
+    ITERATIONS,
+    LEAST_VARIANCE,
+    MEAN,
+    OVERALL_MEAN,
+    OVERALL_VARIANCE,
+    VARIANCE,
+    WEIGHT,
+    A,
+    B,
+    component,
+    density,
+    floored,
+    held,
+    responsibility,
+    shapes,
+)
 
 KINDS = {"gaussian": 0, "beta": BETA.value}
 START, ITERATE, SINGLE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
-# Where the numbers of a state lie; means, variances, weights, a and b are pairs.
-MEAN, VARIANCE, WEIGHT, A, B = (tl.constexpr(2 * place) for place in range(5))
-BOUND, ITERATIONS, CONVERGED, LEAST_VARIANCE, OVERALL_MEAN, OVERALL_VARIANCE, ALONE = (
-    tl.constexpr(place) for place in range(10, 17)
-)
 NUMBERS = 17
 SUMS = 7
 BLOCK = 512
 MOST_BLOCKS = 512  # of a part: a product of so many factors up to 2 is finite
 LEAST_BLOCKS = 8
 PARTS = 2048  # so many where the blocks allow it
+FLOAT32_PARTS = 660  # a wave of an H100: five on each of its 132 multiprocessors
 
 EXTRA_MASS = tl.constexpr(10 * 2.0**-52)  # scikit-learn's
 
@@ -223,8 +240,10 @@ class Passes:
 
     def __init__(self, values: Tensor, kind: str, tol: float, reg_covar: float) -> None:
         self.values, self.kind = values, KINDS[kind]
+        self.float32 = values.dtype == torch.float32 and self.kind != BETA.value
+        parts, least = (FLOAT32_PARTS, AT_ONCE.value) if self.float32 else (PARTS, LEAST_BLOCKS)
         blocks = triton.cdiv(values.shape[0], BLOCK)
-        self.part_values = BLOCK * min(blocks, MOST_BLOCKS, max(LEAST_BLOCKS, triton.cdiv(blocks, PARTS)))
+        self.part_values = BLOCK * min(MOST_BLOCKS, least * triton.cdiv(blocks, parts * least))
         self.parts = triton.cdiv(values.shape[0], self.part_values)
         options = {"dtype": torch.float64, "device": values.device}
         self.partials = torch.empty(SUMS, self.parts, **options)
@@ -234,19 +253,14 @@ class Passes:
     def step(self, state: Tensor, stage: int, assigned: Tensor | None = None) -> None:
         """Queue one pass and the step of `state` (17,) that follows; assigned (N,) uint8."""
         constants = {"KIND": self.kind, "STAGE": stage}
-        given = self.values if assigned is None else assigned
-        sums_kernel[(self.parts,)](
-            self.values,
-            given,
-            state,
-            self.partials,
-            self.values.shape[0],
-            self.part_values,
-            self.parts,
-            BLOCK=BLOCK,
-            **constants,
-            num_warps=4,
-        )
+        shape = self.values.shape[0], self.part_values, self.parts
+        if self.float32 and stage == ITERATE.value:
+            float32_sums_kernel[(self.parts,)](self.values, state, self.partials, *shape, ROWS=BLOCK // 4, num_warps=4)
+        else:
+            given = self.values if assigned is None else assigned
+            sums_kernel[(self.parts,)](
+                self.values, given, state, self.partials, *shape, BLOCK=BLOCK, **constants, num_warps=4
+            )
         step_kernel[(1,)](self.partials, state, self.settings, self.parts, BLOCK=1024, **constants, num_warps=4)
 
 

@@ -1,8 +1,8 @@
 """Compiles the CUDA kernels for GPUs that are not there, and reads registers, spills, occupancy and opcodes.
 
-`python tests/tools/cuda_compile.py [--few] [sm_80 sm_90a sm_100]` prints one JSON object a kernel, a line each; with
-neither this is what benchmarks/results/gpu/cuda_compile.jsonl holds. --few: the search for hardest negatives alone. The
-path of a built _native_cuda*.so instead reads that.
+`python tests/tools/cuda_compile.py [--only=FILE] [sm_80 sm_90a sm_100]` prints one JSON object a kernel, a line each; with
+neither this is what benchmarks/results/gpu/cuda_compile.jsonl holds. --only: the kernels of csrc/cuda/FILE.cu. The path
+of a built _native_cuda*.so instead reads that.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def main(*words: str) -> None:
     """The command line."""
     libraries = [Path(word).resolve() for word in words if word.endswith(".so")]
     targets = [word for word in words if word in TARGETS] or TARGETS
-    few = "--few" in words
-    sources = [source for source in launchers() if not few or source.stem == "hardest"]
+    only = [word.removeprefix("--only=") for word in words if word.startswith("--only=")]
+    sources = [source for source in launchers() if not only or source.stem in only]
     dynamic = _dynamic()
     for container in libraries or [_compiled(source, target) for target in targets for source in sources]:
         for row in rows(container, dynamic):

@@ -1,7 +1,7 @@
 """Compiles what launchers really launch, for GPUs that are not there, and reads registers, spills and opcodes.
 
-`python tests/tools/triton_compile.py [--few] sm_90 [sm_80 ...]` prints one JSON object a kernel, a line each; without
---few this is what benchmarks/results/gpu/triton_compile.jsonl holds. In a process of its own: Triton
+`python tests/tools/triton_compile.py [--few] [--only=KERNEL,...] sm_90 [sm_80 ...]` prints one JSON object a kernel, a line
+each; without --few and --only this is what benchmarks/results/gpu/triton_compile.jsonl holds. In a process of its own: Triton
 must not interpret. Launchers run on small tensors of the CPU; every launch is compiled instead, with Triton's own rules
 of specialisation: 1 is a constant, multiples of 16 are known as such.
 """
@@ -115,12 +115,14 @@ def occupancy(target: str, registers: int, shared: int, warps: int) -> float:
 class Recorder:
     """Compiles each different launch once for a target and prints what came of it, instead of running it."""
 
-    def __init__(self, target: str) -> None:
-        self.target = target
+    def __init__(self, target: str, only: tuple[str, ...]) -> None:
+        self.target, self.only = target, only
         self.seen: set[tuple[str, ...]] = set()
 
     def run(self, kernel: Any, *values: Any, grid: Any, warmup: bool, **options: Any) -> None:
         """What a kernel's launch does while this records."""
+        if self.only and kernel.__name__ not in self.only:
+            return
         arguments = dict(zip(kernel.arg_names, values, strict=False)) | options
         launch = {name: arguments[name] for name in OPTIONS if name in arguments}
         source = specialised(kernel, arguments)
@@ -150,9 +152,9 @@ class Recorder:
         print(json.dumps(row), flush=True)
 
 
-def record(target: str, launches: Callable[[str], Iterator[None]]) -> None:
-    """Print a row for every different kernel that `launches(target)` launches."""
-    recorder = Recorder(target)
+def record(target: str, launches: Callable[[str], Iterator[None]], only: tuple[str, ...] = ()) -> None:
+    """Print a row for every different kernel, or each of `only`, that `launches(target)` launches."""
+    recorder = Recorder(target, only)
     triton.runtime.jit.JITFunction.run = lambda kernel, *values, **options: recorder.run(kernel, *values, **options)
     for _ in launches(target):
         pass
@@ -165,10 +167,11 @@ def main() -> None:
     from tests.tools import triton_launches
 
     few = "--few" in sys.argv
+    only = [word.removeprefix("--only=") for word in sys.argv if word.startswith("--only=")]
     for name in sys.argv[1:]:
         if not name.startswith("--"):
             chosen = triton_launches.few_launches if few else triton_launches.launches
-            record(name, chosen)
+            record(name, chosen, tuple(",".join(only).split(",")) if only else ())
 
 
 if __name__ == "__main__":

@@ -135,11 +135,15 @@ def _mixtures(machine: Machine) -> None:
     values = torch.cat([low, high]).clamp(0.01, 0.99)
     with interpreting(machine, most=1):
         _fits(values)
-    sums, state = rows(300, 7, FP32).double().abs(), torch.rand(17, generator=generator).double()
+    sums, state = rows(2148, 7, FP32).double().abs(), torch.rand(17, generator=generator).double()
     state[12] = 0.0  # it has not converged
     step = Struct("iidd", (1, 0, 1e-3, 1e-6))
-    launch = (1,), MIXTURE_THREADS, [sums, 300, step, state], MIXTURE_THREADS * 7 * 8
+    launch = (1,), MIXTURE_THREADS, [sums, 2148, step, state], MIXTURE_THREADS * 7 * 8
     machine.launch(program("mixture", "mixture_step"), *launch)
+    for parts in (1, 2):  # runs of several batches, and eight or nine values left over for a thread
+        few = values.repeat(42)[:14_436], 14_436, state, Uninitialised(torch.empty(parts, 7).double())
+        kernel = program("mixture", "mixture_float32_sumsILb1")
+        machine.launch(kernel, (parts,), MIXTURE_THREADS, list(few), MIXTURE_THREADS * 7 * 8 + 24)
 
 
 def _fits(values: Tensor) -> None:
