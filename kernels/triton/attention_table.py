@@ -44,7 +44,9 @@ TABLE: dict[int | str, dict[str, Plan]] = {
 }
 TABLE["hip"]["tf32x3"] = _PLAIN["float32"]
 # Nothing else that was tried keeps the local nodes in registers.
-TABLE[80]["tf32x3"] = Plan(_SPLIT, Tiles(_SPLIT._replace(columns=64, stages=1), _SPLIT._replace(rows=32), _SPLIT, _SPLIT))
+TABLE[80]["tf32x3"] = Plan(
+    _SPLIT, Tiles(_SPLIT._replace(columns=64, stages=1), _SPLIT._replace(rows=32), _SPLIT, _SPLIT)
+)
 
 
 def plan_for(dtype: torch.dtype, device: torch.device, exact: bool) -> Plan:

@@ -29,7 +29,7 @@ TABLE: dict[tuple[int | str, str], dict[str, Plan]] = {
     (80, "search"): _PLAIN
     | {"tf32x3": Plan("fused", 128, 64, 32, stages=2, precision="tf32x3")}
     | _halves(Plan("fused", 128, 128, 64)),
-    (90, "search"): _PLAIN
+    (90, "search"): {"float32": Plan("fused", 128, 64, 16, stages=3)}
     | {"tf32x3": Plan("fused", 128, 128, 32, stages=2, precision="tf32x3")}
     | _halves(Plan("fused", 128, 128, 64)),
     (100, "search"): _PLAIN
