@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.prediction.device import H100
+from benchmarks.prediction.device import H100, WARP
 from benchmarks.prediction.phase import Phase, Resources
 from pcsr_fast.kernels.triton.launch import Plan
 
@@ -17,7 +17,6 @@ LIBRARY = Resources(warps=12, registers=168, shared=200 * 1024)
 LIBRARY_TILE = (128, 256)
 SORT_LAUNCHES = 12  # of a radix sort of 64-bit keys with indices, each pass reading and writing both
 SORT_BYTES = 8 * 2 * 16
-SEARCH_INSTRUCTIONS = 14  # a score: bounds, group, order of floats, two arg-maxima
 SUM_INSTRUCTIONS = 10
 DOUBLE_OPERATIONS = 120  # a value: an exponential, two quotients, six sums
 SOFTMAX_INSTRUCTIONS = 20  # an entry: leaky ReLU, norms, exponential, quotient
@@ -56,7 +55,7 @@ def resources(rows: Rows, kernel: str, dtype: str | None = None, **constants: An
     for row in rows:
         same = row["kernel"] == kernel and row["target"] == TARGET and (dtype is None or dtype in row["dtypes"])
         if same and constants.items() <= row["constants"].items():
-            return Resources(row["warps"], row["registers"], row["shared"])
+            return Resources(row["warps"], row["registers"], row["shared"], row.get("epilogue", 0))
     raise KeyError(f"no {kernel} for {TARGET} with {constants} of {dtype} in the table of compiled kernels")
 
 
@@ -74,7 +73,7 @@ def search_phase(
         found,
         tiles,
         products={unit: 2.0 * rows * columns * width},
-        others={"instruction": float(SEARCH_INSTRUCTIONS * rows * columns)},
+        others={"instruction": float(tiles * found.warps * WARP * found.epilogue)},
         cached=float(tiles * sum(tile) * width * HALF),
         moved=float((rows + columns) * width * HALF),
     )

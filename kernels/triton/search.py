@@ -75,16 +75,14 @@ def search_kernel(
         rows, columns = top + tl.arange(0, BLOCK_M), left + tl.arange(0, BLOCK_N)
         scores = tile_of_scores(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
         scores = shifted(scores, margin, rows, columns, N, M, margin_stride, 1, SHIFT)
-        top += first_row
         if OWN:
-            crosses = (top < left + BLOCK_N) & (left < top + BLOCK_M)
-            if crosses | (top + BLOCK_M > first_row + N) | (left + BLOCK_N > M):
-                valid = (rows < N)[:, None] & (columns < M)[None, :]
-                negative = valid & ((rows + first_row)[:, None] != columns[None, :])
-                scores = tl.where(negative, scores, float("-inf"))
+            if (top + first_row < left + BLOCK_N) & (left < top + first_row + BLOCK_M):
+                scores = tl.where((rows + first_row)[:, None] != columns[None, :], scores, float("-inf"))
         else:
-            same, valid = same_id(row_ids, column_ids, rows, columns, N, M)
-            scores = tl.where(valid & (same == 0), scores, float("-inf"))
+            same, _valid = same_id(row_ids, column_ids, rows, columns, N, M)
+            scores = tl.where(same, float("-inf"), scores)
+        if (top + BLOCK_M > N) | (left + BLOCK_N > M):
+            scores = tl.where((rows < N)[:, None] & (columns < M)[None, :], scores, float("-inf"))
         of_row, column = largest_of_rows(scores)
         nan_row = tl.full((BLOCK_N,), FARTHEST, tl.int32)
         if tl.max((of_row != of_row).to(tl.int32), 0) > 0:
@@ -93,7 +91,7 @@ def search_kernel(
         of_column, row = largest_of_columns(scores)
         best = packed(order_of(of_row), left + column)
         tl.atomic_max(row_best + rows, best, mask=rows < N, sem="relaxed")
-        best = packed(order_of(of_column), top + tl.minimum(row, nan_row))
+        best = packed(order_of(of_column), top + first_row + tl.minimum(row, nan_row))
         tl.atomic_max(column_best + columns, best, mask=columns < M, sem="relaxed")
 
 
