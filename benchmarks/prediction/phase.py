@@ -10,11 +10,15 @@ from benchmarks.prediction.device import WARP, Device
 
 @dataclass(frozen=True)
 class Resources:
-    """What the compiler says of one kernel: warps and shared bytes a block, registers a thread."""
+    """What the compiler says of one kernel: warps and shared bytes a block, registers a thread.
+
+    epilogue: instructions a thread runs on a tile after its products.
+    """
 
     warps: int
     registers: int
     shared: int
+    epilogue: int = 0
 
 
 @dataclass(frozen=True)

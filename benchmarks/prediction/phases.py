@@ -17,7 +17,6 @@ LIBRARY = Resources(warps=12, registers=168, shared=200 * 1024)
 LIBRARY_TILE = (128, 256)
 SORT_LAUNCHES = 12  # of a radix sort of 64-bit keys with indices, each pass reading and writing both
 SORT_BYTES = 8 * 2 * 16
-SEARCH_INSTRUCTIONS = 14  # a score: bounds, group, order of floats, two arg-maxima
 SUM_INSTRUCTIONS = 10
 # Of the mixtures, as nvdisasm lists them for sm_90: 24.7 (Triton) and 24.2 (CUDA) a value in the loop over values, of which
 # two are special; after a run of at least 32 values eight conversions, each a special one, and sums in float64, 110 in all
@@ -60,7 +59,7 @@ def resources(rows: Rows, kernel: str, dtype: str | None = None, **constants: An
     for row in rows:
         same = row["kernel"] == kernel and row["target"] == TARGET and (dtype is None or dtype in row["dtypes"])
         if same and constants.items() <= row["constants"].items():
-            return Resources(row["warps"], row["registers"], row["shared"])
+            return Resources(row["warps"], row["registers"], row["shared"], row.get("epilogue", 0))
     raise KeyError(f"no {kernel} for {TARGET} with {constants} of {dtype} in the table of compiled kernels")
 
 
@@ -90,7 +89,7 @@ def search_phase(
         found,
         tiles,
         products={unit: 2.0 * rows * columns * width},
-        others={"instruction": float(SEARCH_INSTRUCTIONS * rows * columns)},
+        others={"instruction": float(tiles * found.warps * WARP * found.epilogue)},
         cached=float(tiles * sum(tile) * width * HALF),
         moved=float((rows + columns) * width * HALF),
     )

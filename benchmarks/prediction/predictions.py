@@ -64,7 +64,8 @@ def _plan(work: str) -> Plan:
 
 def _search(rows: Rows, images: int, texts: int, width: int) -> Phase:
     plan = _plan("search")
-    found = resources(rows, "search_kernel", "bf16", BLOCK_M=plan.block_m, BLOCK_N=plan.block_n, SHIFT=0, LOADED=False)
+    tile = {"BLOCK_M": plan.block_m, "BLOCK_N": plan.block_n}
+    found = resources(rows, "search_kernel", "bf16", **tile, SHIFT=0, LOADED=False, OWN=True)
     return search_phase(
         "hardest negatives, fused", found, "wgmma half", (plan.block_m, plan.block_n), images, texts, width
     )

@@ -54,7 +54,9 @@ def retrieval_ranks_from_scores(S: Tensor, image_of_text: Tensor, ties: str) -> 
     from pcsr_fast.kernels.triton.launch_table import reading_plan
     from pcsr_fast.kernels.triton.ranks import retrieval_ranks
 
-    return RetrievalRanks(*retrieval_ranks(score_sides(S, None), image_of_text.contiguous(), ties, reading_plan()))
+    return RetrievalRanks(
+        *retrieval_ranks(score_sides(S, None), image_of_text.contiguous(), ties, reading_plan(S.device))
+    )
 
 
 @on_device

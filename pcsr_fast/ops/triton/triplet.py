@@ -60,4 +60,4 @@ def triplet_from_scores(
     """Both parts of the loss of ready-made scores."""
     from pcsr_fast.kernels.triton.launch_table import reading_plan
 
-    return _parts(score_sides(S, groups), margin, margin_mode, negatives, lambda work: reading_plan())
+    return _parts(score_sides(S, groups), margin, margin_mode, negatives, lambda work: reading_plan(S.device))
