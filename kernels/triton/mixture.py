@@ -139,10 +139,10 @@ def _keep_overall(state, low, low_mean, high, high_mean):
 
 
 @triton.jit
-def _maximise(state, sums, total, reg_covar, K: tl.constexpr, KIND: tl.constexpr):
-    """The M step of one component; returns its variance."""
+def _maximise(state, sums, last_mean, total, reg_covar, K: tl.constexpr, KIND: tl.constexpr):
+    """The M step of one component, whose sums are about its last mean; returns its variance."""
     EXTRA: tl.constexpr = 0.0 if KIND == BETA else EXTRA_MASS
-    mean, variance = component(tl.load(state + MEAN + K), sums[0], sums[1], sums[2], EXTRA)
+    mean, variance = component(last_mean, sums[0], sums[1], sums[2], EXTRA)
     if KIND == BETA:
         a, b = shapes(mean, variance)
         mean = a / (a + b)
@@ -170,20 +170,23 @@ def step_kernel(partials, state, settings, parts, BLOCK: tl.constexpr, KIND: tl.
         high_square = _joined(partials + 5 * parts, parts, BLOCK)
         total = low_mass + high_mass
         bound = _joined(partials + 6 * parts, parts, BLOCK) / total
+        low_mean, high_mean, least = tl.load(state + MEAN), tl.load(state + MEAN + 1), tl.load(state + LEAST_VARIANCE)
+        last_bound, iterations = tl.load(state + BOUND), tl.load(state + ITERATIONS)
+        tl.debug_barrier()  # every thread has read what one writes
         if STAGE == SINGLE:
             tl.store(state + ALONE, bound)
         else:
             low, high = (low_mass, low_shift, low_square), (high_mass, high_shift, high_square)
-            _keep_overall(state, low, tl.load(state + MEAN), high, tl.load(state + MEAN + 1))
+            _keep_overall(state, low, low_mean, high, high_mean)
             reg_covar = tl.load(settings + 1)
-            least = _maximise(state, low, total, reg_covar, 0, KIND)
-            least = tl.minimum(least, _maximise(state, high, total, reg_covar, 1, KIND))
-            tl.store(state + LEAST_VARIANCE, tl.minimum(least, tl.load(state + LEAST_VARIANCE)))
+            least = tl.minimum(least, _maximise(state, low, low_mean, total, reg_covar, 0, KIND))
+            least = tl.minimum(least, _maximise(state, high, high_mean, total, reg_covar, 1, KIND))
+            tl.store(state + LEAST_VARIANCE, least)
         if STAGE == ITERATE:
-            change = tl.abs(bound - tl.load(state + BOUND))
+            change = tl.abs(bound - last_bound)
             tl.store(state + CONVERGED, (change < tl.load(settings)).to(tl.float64))
             tl.store(state + BOUND, bound)
-            tl.store(state + ITERATIONS, tl.load(state + ITERATIONS) + 1.0)
+            tl.store(state + ITERATIONS, iterations + 1.0)
 
 
 @triton.jit
@@ -209,6 +212,7 @@ def two_means_kernel(ordered, sums, centres, count, steps):
     """
     low, high = tl.load(centres), tl.load(centres + 1)
     total = tl.load(sums + count - 1)
+    tl.debug_barrier()  # every thread has read what one writes
     cut = tl.full((), -1, tl.int64)
     step, moves = tl.full((), 0, tl.int32), cut < 0
     while moves:

@@ -11,6 +11,7 @@ from pcsr_fast.kernels.triton.launch import Plan
 from pcsr_fast.kernels.triton.launch_table import TABLE
 from pcsr_fast.kernels.triton.mixture_float32 import float32_sums_kernel
 from pcsr_fast.kernels.triton.scatter import hardest_gradients
+from pcsr_fast.ops import Mixture, fit_mixture
 from pcsr_fast.reference.contrastive_terms import KINDS
 from pcsr_fast.reference.gaussian import log_gaussian_density
 from tests.kernels.cuda.problems import make_sides, make_triplets, score_bound
@@ -27,6 +28,7 @@ from tests.ops.triplets import check_against_float64 as check_triplets
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 ORDERS = ("forward", "reversed", 7)
+FITS = (("gaussian", torch.float64), ("beta", torch.float32), ("beta", torch.float64))
 kernels = pytest.mark.kernels
 
 
@@ -109,6 +111,23 @@ def test_float32_sums_of_a_mixture(count) -> None:
     truth = [(r * away**power).sum(1) for power in range(3)]
     expected = torch.cat([*truth, joint.logsumexp(0).sum()[None]])
     torch.testing.assert_close(sums[:, 0], expected, rtol=1e-6, atol=1e-7 * count)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("gaussian", DTYPES[0]), *(pytest.param(*one, marks=kernels) for one in FITS)]
+)
+def test_fits_of_mixtures(kind, dtype) -> None:
+    """The start, sums and steps until the end, posteriors: every kernel of a mixture."""
+    values = drawn(1, 300, dtype=dtype)
+    truth = fit_mixture(values.double(), kind, max_iter=3, tol=1e-6, backend="reference")
+    found: list[Mixture] = []
+    checked(lambda: found.append(fit_mixture(values, kind, max_iter=3, tol=1e-6)), SMALL)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}
+    torch.testing.assert_close(found[0].means, truth.means, **close)
+    torch.testing.assert_close(found[0].variances, truth.variances, **close)
+    posteriors: list[torch.Tensor] = []
+    checked(lambda: posteriors.append(found[0].posterior()), SMALL)
+    torch.testing.assert_close(posteriors[0], truth.posterior(), rtol=0, atol=100 * close["atol"])
 
 
 @kernels

@@ -200,6 +200,14 @@ def _triton_gradients(machine: Machine, dtype: torch.dtype) -> None:
             _gradients(dtype, hardest_gradients, unused, value)
 
 
+def _triton_mixtures(machine: Machine) -> None:
+    """Values of one part with some left over, in float32 and in float64."""
+    values = torch.cat([0.2 + 0.03 * rows(1, 300, FP32)[0], torch.linspace(0.3, 0.9, 50)]).clamp(0.01, 0.99)
+    with triton_interpreting(machine, SMALL):
+        for kind, given in (("gaussian", values), ("gaussian", values.double()), ("beta", values)):
+            fit_mixture(given, kind, max_iter=2, tol=1e-6).posterior()
+
+
 def _cuda_gradients(machine: Machine, dtype: torch.dtype) -> None:
     with interpreting(machine, most=1):
         _gradients(dtype, hardest_gradient, 3, torch.inf)
@@ -223,6 +231,7 @@ CASES: dict[str, Case] = {
     "triton search chunked": (lambda machine: _triton_search(machine, FP32, CHUNKED), ("search",)),
     "triton margins float32": (lambda machine: _triton_margins(machine, FP32), ("search",)),
     "triton gradient bfloat16": (lambda machine: _triton_gradients(machine, BF16), ("scatter",)),
+    "triton mixture float32": (_triton_mixtures, ("float32_sums", "sums", "step", "posterior", "two_means")),
     "triton hinges bfloat16": (lambda machine: _triton_hinges(machine, BF16), ("own", "gather", "join", "slopes")),
     "triton infonce float32": (lambda machine: _triton_contrast(machine, "infonce"), ("gather", "join", "slopes")),
     "triton tal float32": (lambda machine: _triton_contrast(machine, "tal"), ("gather", "join")),
