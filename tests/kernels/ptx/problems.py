@@ -6,13 +6,14 @@ is NaN, so that reading too far shows; 130 rows are a whole tile of CUDA's and a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pcsr_fast.kernels.triton.launch import Plan
+from pcsr_fast.kernels.triton.mixture import two_means
 from pcsr_fast.kernels.triton.scatter import hardest_gradients
 from pcsr_fast.native_cuda import call
 from pcsr_fast.ops import contrastive_loss, fit_mixture, hardest_negatives, retrieval_ranks, triplet_loss
@@ -146,15 +147,19 @@ def _mixtures(machine: Machine) -> None:
         machine.launch(kernel, (parts,), MIXTURE_THREADS, list(few), MIXTURE_THREADS * 7 * 8 + 24)
 
 
+def _lines() -> Iterator[tuple[Tensor, Tensor]]:
+    """Values in rising order and centres: some that move, and some of which the first has nothing."""
+    for ordered, start in (([0.0, 1, 2, 3, 4, 5, 6, 40], [0.0, 1.0]), ([5.0, 6.0, 7.0], [0.0, 5.5])):
+        yield torch.tensor(ordered, dtype=torch.float64), torch.tensor(start, dtype=torch.float64)
+
+
 def _fits(values: Tensor) -> None:
     for kind, given in (("gaussian", 3 * values - 1), ("beta", values)):
         fit_mixture(given, kind, max_iter=2).posterior()
     fit_mixture(3 * values[280:320] - 1, max_iter=3, tol=10.0).posterior()
-    for ordered, start in (([0.0, 1, 2, 3, 4, 5, 6, 40], [0.0, 1.0]), ([5.0, 6.0, 7.0], [0.0, 5.5])):
-        line = torch.tensor(ordered, dtype=torch.float64)
-        centres = torch.tensor(start, dtype=torch.float64)
-        addresses = line.data_ptr(), line.cumsum(0), centres.data_ptr()
-        call("two_means", line.device, addresses[0], addresses[1].data_ptr(), len(ordered), 20, addresses[2])
+    for line, centres in _lines():
+        sums = line.cumsum(0)
+        call("two_means", line.device, line.data_ptr(), sums.data_ptr(), len(line), 20, centres.data_ptr())
 
 
 def _triton_search(machine: Machine, dtype: torch.dtype, plan: Plan) -> None:
@@ -206,6 +211,9 @@ def _triton_mixtures(machine: Machine) -> None:
     with triton_interpreting(machine, SMALL):
         for kind, given in (("gaussian", values), ("gaussian", values.double()), ("beta", values)):
             fit_mixture(given, kind, max_iter=2, tol=1e-6).posterior()
+            fit_mixture(given, kind, max_iter=3, tol=10.0)
+        for line, centres in _lines():
+            two_means(line, line.cumsum(0), 20, centres)
 
 
 def _cuda_gradients(machine: Machine, dtype: torch.dtype) -> None:
