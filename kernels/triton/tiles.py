@@ -37,7 +37,7 @@ def corner_of_tile(tile, N, M, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK
 @triton.jit
 def number_of_tiles(N, M, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
     """int64: there may be more than an int32 counts."""
-    return tl.cdiv(N, BLOCK_M).to(tl.int64) * tl.cdiv(M, BLOCK_N)
+    return tl.cast(tl.cdiv(N, BLOCK_M), tl.int64) * tl.cdiv(M, BLOCK_N)
 
 
 @triton.jit

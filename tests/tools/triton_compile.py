@@ -1,6 +1,6 @@
 """Compiles what launchers really launch, for GPUs that are not there, and reads registers, spills and opcodes.
 
-`python tests/tools/triton_compile.py [--few] [--only KERNEL] [--into TABLE] sm_90 [sm_80 ...]` prints one JSON object a
+`python tests/tools/triton_compile.py [--few] [--only KERNEL ...] [--into TABLE] sm_90 [sm_80 ...]` prints one JSON object a
 kernel, a line each; --into puts them in the place of those rows of a table, which is how
 benchmarks/results/gpu/triton_compile.jsonl is made. In a process of its own: Triton must not interpret. Launchers run on
 small tensors of the CPU; every launch is compiled instead, with Triton's own rules of specialisation: 1 is a constant,
@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,7 +118,7 @@ def occupancy(target: str, registers: int, shared: int, warps: int) -> float:
 class Recorder:
     """Compiles each different launch once for a target and keeps what came of it, instead of running it."""
 
-    def __init__(self, target: str, only: str | None = None) -> None:
+    def __init__(self, target: str, only: Collection[str] = ()) -> None:
         self.target, self.only = target, only
         self.rows: list[dict[str, Any]] = []
         self.seen: set[tuple[str, ...]] = set()
@@ -129,7 +129,7 @@ class Recorder:
         launch = {name: arguments[name] for name in OPTIONS if name in arguments}
         source = specialised(kernel, arguments)
         key = (kernel.__name__, str(source.signature), str(source.constants), str(source.attrs), str(launch))
-        if key in self.seen or self.only not in (None, kernel.__name__):
+        if key in self.seen or (self.only and kernel.__name__ not in self.only):
             return
         self.seen.add(key)
         compiled = triton.compile(source, target=TARGETS[self.target], options=launch)
@@ -154,8 +154,8 @@ class Recorder:
         self.rows.append(row)
 
 
-def record(target: str, launches: Callable[[str], Iterator[None]], only: str | None = None) -> list[dict[str, Any]]:
-    """A row for every different kernel, or of one name, that `launches(target)` launches."""
+def record(target: str, launches: Callable[[str], Iterator[None]], only: Collection[str] = ()) -> list[dict[str, Any]]:
+    """A row for every different kernel, or of these names, that `launches(target)` launches."""
     recorder = Recorder(target, only)
     triton.runtime.jit.JITFunction.run = lambda kernel, *values, **options: recorder.run(kernel, *values, **options)
     for _ in launches(target):
@@ -163,10 +163,10 @@ def record(target: str, launches: Callable[[str], Iterator[None]], only: str | N
     return recorder.rows
 
 
-def replace(table: Path, rows: list[dict[str, Any]], targets: list[str], only: str | None) -> None:
-    """Put rows in the place of those of the same targets, and of the same kernel if only it was compiled."""
+def replace(table: Path, rows: list[dict[str, Any]], targets: list[str], only: Collection[str]) -> None:
+    """Put rows in the place of those of the same targets, and kernels if only some were compiled."""
     before = [json.loads(line) for line in table.read_text().splitlines()]
-    kept = [row for row in before if row["target"] not in targets or only not in (None, row["kernel"])]
+    kept = [row for row in before if row["target"] not in targets or (only and row["kernel"] not in only)]
     order = list(TARGETS)
     rows = sorted(kept + rows, key=lambda row: (order.index(row["target"]), row["kernel"]))
     table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("targets", nargs="+", choices=TARGETS)
     parser.add_argument("--few", action="store_true", help="a representative part of the launches")
-    parser.add_argument("--only", metavar="KERNEL", help="one kernel by name")
+    parser.add_argument("--only", metavar="KERNEL", action="append", default=[], help="kernels by name")
     parser.add_argument("--into", type=Path, metavar="TABLE", help="a table whose rows these replace")
     given = parser.parse_args()
     from tests.tools import triton_launches
