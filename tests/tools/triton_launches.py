@@ -45,7 +45,7 @@ def _searches(architecture: int | str) -> Iterator[None]:
             margin = torch.zeros((ROWS, ROWS) if shift == "matrix" else ROWS)
             yield search.hardest(_sides(dtype), plan, None if shift == "none" else margin, shift)
         yield search.own_scores(_sides(dtype), TABLE[architecture, "search"][name])
-    yield search.hardest(_sides(torch.bfloat16, grouped=True), TABLE[architecture, "search"]["bfloat16"])
+    yield search.hardest(_sides(torch.bfloat16, grouped=True), TABLE[architecture, "grouped search"]["bfloat16"])
     yield search.hardest(_sides(torch.float32), READING)
 
 
