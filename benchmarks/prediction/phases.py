@@ -18,7 +18,7 @@ LIBRARY_TILE = (128, 256)
 SORT_LAUNCHES = 12  # of a radix sort of 64-bit keys with indices, each pass reading and writing both
 SORT_BYTES = 8 * 2 * 16
 SUM_INSTRUCTIONS = 10
-# Of the mixtures, as nvdisasm lists them for sm_90: 24.7 (Triton) and 24.2 (CUDA) a value in the loop over values, of which
+# Of the mixtures, as nvdisasm lists them for sm_90: 24.8 (Triton) and 24.2 (CUDA) a value in the loop over values, of which
 # two are special; after a run of at least 32 values eight conversions, each a special one, and sums in float64, 110 in all
 # by 128 values and 40 by 32; in a part, once a thread, the parameters (CUDA: one thread) and the sums of all threads.
 VALUE_INSTRUCTIONS, RUN_VALUES, RUN_SUMS = 25.5, 32, 8

@@ -265,7 +265,7 @@ class Passes:
             sums_kernel[(self.parts,)](
                 self.values, given, state, self.partials, *shape, BLOCK=BLOCK, **constants, num_warps=4
             )
-        step_kernel[(1,)](self.partials, state, self.settings, self.parts, BLOCK=1024, **constants, num_warps=4)
+        step_kernel[(1,)](self.partials, state, self.settings, self.parts, BLOCK=1024, **constants, num_warps=8)
 
 
 def posterior(values: Tensor, kind: str, state: Tensor, ends: tuple[float, float]) -> Tensor:

@@ -18,7 +18,7 @@ import triton.language as tl
 from .mixture_terms import CONVERGED, MEAN, VARIANCE, WEIGHT, A, density
 
 LOG2_E, LN_2 = tl.constexpr(1 / math.log(2)), tl.constexpr(math.log(2))
-RUN, AT_ONCE = tl.constexpr(32), tl.constexpr(8)  # steps of 4 ROWS values
+RUN, AT_ONCE = tl.constexpr(32), tl.constexpr(4)  # steps of 4 ROWS values
 FAR = tl.constexpr(1e18)  # a zero beyond is none
 LEAST_CURVE = tl.constexpr(-1e24)  # whose products with values are finite
 LEAST_ODDS = tl.constexpr(-126.0)  # so that powers of two are normal
@@ -129,14 +129,13 @@ def float32_sums_kernel(values, state, partials, count, part_values, parts, ROWS
             sums = (nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing + 1.0)
             last = tl.minimum(first + RUN, whole)
             for step in range(first, last, AT_ONCE):
-                for half in tl.static_range(0, AT_ONCE, 4):
-                    at = own + 4 * ROWS * (step + half) + places
-                    x, y, z = tl.load(at), tl.load(at + 4 * ROWS), tl.load(at + 8 * ROWS)
-                    rest = tl.load(at + 12 * ROWS)
-                    sums = added(x, None, odds, sums, False)
-                    sums = added(y, None, odds, sums, False)
-                    sums = added(z, None, odds, sums, False)
-                    sums = added(rest, None, odds, sums, False)
+                at = own + 4 * ROWS * step + places
+                x, y, z = tl.load(at), tl.load(at + 4 * ROWS), tl.load(at + 8 * ROWS)
+                rest = tl.load(at + 12 * ROWS)
+                sums = added(x, None, odds, sums, False)
+                sums = added(y, None, odds, sums, False)
+                sums = added(z, None, odds, sums, False)
+                sums = added(rest, None, odds, sums, False)
             if last == whole:  # what is left
                 for step in range(whole, tl.cdiv(here, 4 * ROWS)):
                     inside = 4 * ROWS * step + places < here
