@@ -1,6 +1,6 @@
 """Tables of the READMEs, from the committed results: what stands between `<!-- table: NAME -->` and `<!-- end -->`.
 
-NAME is a result's, or `speed` (headline cases of all ops), `benchmarks` (all cases, with plots) or `prediction`.
+NAME is a result's, or `speed` (headline cases of all ops), `benchmarks` (all cases, with plots), `prediction` or `faults`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def _block(root: Path, name: str) -> str:
         return "\n".join(sections)
     if name == "prediction":
         return prediction_table(Tables.read(root))
+    if name == "faults":
+        return gpu_status.faults(root / RESULTS / "gpu" / "mutations.json")
     result = _read(root, name)
     made = TABLES.get(result.get("kind", ""))
     return made(result) if made else comparison(result, name)
