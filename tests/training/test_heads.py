@@ -11,13 +11,13 @@ import pytest
 
 from pcsr_fast.methods import METHODS
 from pcsr_fast.training.trainer import Interrupted, Trainer
-from tests.training.tools import losses_seen, outcome, run
+from tests.training.tools import NOISY_KINDS, losses_seen, of_method, outcome, run
 
 # Two epochs of few batches.
 HEADS = """
 --model.embed_dim 8 --model.word_dim 6 --model.sim_dim 6 --model.sgr_steps 2 --train.batch_size 60
 --warmup.epochs 1 --train.epochs 1 --apo.refinable.start_epoch 0 --apo.ambiguous.start_epoch 0
---replace.pool batch --replace.min_cos 0
+--ncr.noisy_start 0 --ncr.hard_start 0 --replace.pool batch --replace.min_cos 0
 """.split()
 
 
@@ -31,11 +31,10 @@ def finite(value: Any) -> bool:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_head_with_every_method(head: str, method: str, tiny: Path, tmp_path: Path) -> None:
     nets = 2 if head == "sgraf" else 1
-    words = ("--model.head", head, "--method", method, "--train.num_nets", str(nets))
+    words = ("--model.head", head, *of_method(method), "--train.num_nets", str(nets))
     metrics = run(tiny, tmp_path / "run", *HEADS, *words)
-    kinds = {"refinable", "ambiguous"} if method == "pcsr" else set()
     # One epoch may find noisy pairs of one kind alone.
-    assert {"warmup", "clean"} <= losses_seen(tmp_path / "run") <= {"warmup", "clean", *kinds}
+    assert {"warmup", "clean"} <= losses_seen(tmp_path / "run") <= {"warmup", "clean", *NOISY_KINDS.get(method, ())}
     assert len(metrics["test"]["nets"]) == nets
     assert finite(metrics["test"])
 

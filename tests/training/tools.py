@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from pcsr_fast.methods.profiles import PROFILES
 from pcsr_fast.training.checkpoint import load_checkpoint
 from pcsr_fast.training.config import Config
 from pcsr_fast.training.parse import parse_config
@@ -27,6 +28,19 @@ SMALL = """
 --noise.ratio 0.4 --pcs.count_warmup true --pcs.window 6 --pcs.threshold mean --split.momentum 0.5
 --replace.pool queue --replace.queue_size 64 --apo.refinable.start_epoch 1 --apo.ambiguous.start_epoch 1
 """.split()
+
+
+# Kinds of noisy pairs that a method may be trained on.
+NOISY_KINDS = {
+    "pcsr": {"refinable", "ambiguous"},
+    "cream": {"refinable", "ambiguous"},
+    **{name: {"refinable"} for name in ("pc2", "ncr", "bicro")},
+}
+
+
+def of_method(name: str) -> tuple[str, ...]:
+    """Words that choose a method with its own profile; those of PCSR and the plain ones stay with SMALL's."""
+    return ("--method", name, "--profile", name if name in PROFILES and name != "pcsr" else "plain")
 
 
 _CLOCK = ("seconds", "epoch_seconds", "date")
@@ -74,15 +88,16 @@ def timeless(value: Any) -> Any:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that must not depend on how often a run was stopped."""
+    """All that must not depend on how often a run was stopped; methods that do not split leave no findings."""
+    found, suspects = folder / "findings.safetensors", folder / "suspects.csv"
     lines = (folder / "history.jsonl").read_text().splitlines()
     return {
         "last": contents(folder / LAST),
         "best": contents(folder / BEST),
         "history": [timeless(json.loads(line)) for line in lines],
         "metrics": timeless(json.loads((folder / "metrics.json").read_text())),
-        "findings": (folder / "findings.safetensors").read_bytes(),
-        "suspects": (folder / "suspects.csv").read_text(),
+        "findings": found.read_bytes() if found.exists() else None,
+        "suspects": suspects.read_text() if suspects.exists() else None,
     }
 
 
