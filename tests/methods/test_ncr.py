@@ -260,14 +260,18 @@ def test_bicro_labels_are_the_other_nets(world: World, same_gradients: Check, ki
 
 def test_bicro_warms_up_on_the_smallest_losses(world: World, same_gradients: Check):
     model, batch = world.model("vse"), world.batch([*IDS, *NOISY])
-    values = pairwise.triplet(scores(model, world, [*IDS, *NOISY]), torch.tensor(0.2, dtype=torch.float64), "scalar", "mean")
+    values = pairwise.triplet(
+        scores(model, world, [*IDS, *NOISY]), torch.tensor(0.2, dtype=torch.float64), "scalar", "mean"
+    )
     expected = values.sort().values[:3].sum()
     same_gradients(model, make("bicro", world).warmup_loss(0, model, batch).total, expected)
 
 
 def test_ncr_warms_up_on_the_mean_of_all_negatives(world: World, same_gradients: Check):
     model = world.model("vse")
-    expected = pairwise.triplet(scores(model, world, IDS), torch.tensor(0.2, dtype=torch.float64), "scalar", "mean").sum()
+    expected = pairwise.triplet(
+        scores(model, world, IDS), torch.tensor(0.2, dtype=torch.float64), "scalar", "mean"
+    ).sum()
     same_gradients(model, make("ncr", world).warmup_loss(0, model, world.batch(IDS)).total, expected)
 
 
