@@ -20,8 +20,10 @@ ABLATIONS: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "pcs": (("--pcs.enabled", "false"), {"ambiguous"}),
     "oscillation": (("--po.enabled", "false"), set()),
     "head": (
-        ("--head.enabled", "false", "--pcs.enabled", "false", "--replace.by", "similarity", "--replace.min_cos", "0")
-        + ("--apo.ambiguous.enabled", "false"),
+        tuple(
+            "--head.enabled false --pcs.enabled false --replace.by similarity --replace.min_cos 0 "
+            "--apo.ambiguous.enabled false".split()
+        ),
         {"ambiguous"},
     ),
     "entropy": (("--head.lambda_en", "0"), set()),
