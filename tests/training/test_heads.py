@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 
 from pcsr_fast.methods import METHODS
-from pcsr_fast.training.trainer import Interrupted, Trainer
-from tests.training.tools import NOISY_KINDS, losses_seen, of_method, outcome, run
+from tests.training.tools import NOISY_KINDS, losses_seen, of_method, outcome, run, run_in_parts
 
 # Two epochs of few batches.
 HEADS = """
@@ -52,18 +50,6 @@ def test_a_stop_does_not_show(precision: str, tiny: Path, tmp_path: Path, monkey
     """SGR and SAF with dropout, running statistics and captions replaced by similarity."""
     words = (*HEADS, "--model.head", "sgraf", "--replace.by", "similarity", "--train.precision", precision)
     run(tiny, tmp_path / "whole", *words)
-    iteration = Trainer._iteration
-    for moment in (("warmup", 0, 1, 2), ("train", 0, 0, 1), ("train", 0, 1, 0)):
-
-        def stopped(self: Trainer, *arguments: Any, moment: tuple[Any, ...] = moment) -> None:
-            where = self.progress.position
-            if (where.stage, where.epoch, where.net, where.step) == moment:
-                signal.raise_signal(signal.SIGINT)
-            iteration(self, *arguments)
-
-        monkeypatch.setattr(Trainer, "_iteration", stopped)
-        with pytest.raises(Interrupted):
-            run(tiny, tmp_path / "parts", *words, resume=(tmp_path / "parts").exists())
-    monkeypatch.setattr(Trainer, "_iteration", iteration)
-    run(tiny, tmp_path / "parts", *words, resume=True)
+    moments = (("warmup", 0, 1, 2), ("train", 0, 0, 1), ("train", 0, 1, 0))
+    run_in_parts(tiny, tmp_path / "parts", *words, moments=moments, patch=monkeypatch)
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")

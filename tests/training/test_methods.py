@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pcsr_fast.methods import METHODS
-from pcsr_fast.training.trainer import Interrupted, Trainer
-from tests.training.tools import NOISY_KINDS, losses_seen, of_method, outcome, run
+from tests.training.tools import NOISY_KINDS, losses_seen, of_method, outcome, run, run_in_parts
 
 MORE = ("--train.batch_size", "60", "--split.momentum", "0.5")
 
@@ -21,20 +18,8 @@ def test_a_stop_does_not_show(method: str, tiny: Path, tmp_path: Path, monkeypat
     words = (*of_method(method), *MORE)
     run(tiny, tmp_path / "whole", *words)
     assert losses_seen(tmp_path / "whole") == {"warmup", "clean"} | NOISY_KINDS.get(method, set())
-    iteration = Trainer._iteration
-    for moment in (("warmup", 0, 1, 1), ("train", 0, 0, 0), ("train", 1, 1, 0)):
-
-        def stopped(self: Trainer, *arguments: Any, moment: tuple[Any, ...] = moment) -> None:
-            where = self.progress.position
-            if (where.stage, where.epoch, where.net, where.step) == moment:
-                signal.raise_signal(signal.SIGINT)
-            iteration(self, *arguments)
-
-        monkeypatch.setattr(Trainer, "_iteration", stopped)
-        with pytest.raises(Interrupted):
-            run(tiny, tmp_path / "parts", *words, resume=(tmp_path / "parts").exists())
-    monkeypatch.setattr(Trainer, "_iteration", iteration)
-    run(tiny, tmp_path / "parts", *words, resume=True)
+    moments = (("warmup", 0, 1, 1), ("train", 0, 0, 0), ("train", 1, 1, 0))
+    run_in_parts(tiny, tmp_path / "parts", *words, moments=moments, patch=monkeypatch)
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
 
 

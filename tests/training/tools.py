@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -16,7 +19,7 @@ from pcsr_fast.training.checkpoint import load_checkpoint
 from pcsr_fast.training.config import Config
 from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.run import train
-from pcsr_fast.training.trainer import BEST, LAST
+from pcsr_fast.training.trainer import BEST, LAST, Interrupted, Trainer
 
 # Small, and yet every memory is in use: votes in a window, prediction bank, caption queue, running losses.
 # The profile without measured choices, so that a new choice does not change what these tests look at.
@@ -54,6 +57,26 @@ def words(data: Path, output: Path, *more: str) -> list[str]:
 def configured(data: Path, output: Path, *more: str) -> Config:
     """Configuration of a small run."""
     return parse_config(words(data, output, *more))[0]
+
+
+def run_in_parts(
+    data: Path, folder: Path, *more: str, moments: Sequence[tuple[str, int, int, int]], patch: pytest.MonkeyPatch
+) -> None:
+    """A small run that is stopped in the iteration at each of `moments` (stage, epoch, net, step), and goes on."""
+    iteration = Trainer._iteration
+    for moment in moments:
+
+        def stopped(self: Trainer, *arguments: Any, moment: tuple[Any, ...] = moment) -> None:
+            where = self.progress.position
+            if (where.stage, where.epoch, where.net, where.step) == moment:
+                signal.raise_signal(signal.SIGINT)
+            iteration(self, *arguments)
+
+        patch.setattr(Trainer, "_iteration", stopped)
+        with pytest.raises(Interrupted):
+            run(data, folder, *more, resume=folder.exists())
+    patch.setattr(Trainer, "_iteration", iteration)
+    run(data, folder, *more, resume=True)
 
 
 def quiet() -> Console:
