@@ -162,6 +162,10 @@ class Method(Protocol):
     needs_predictions: bool
     needs_embeddings: bool
 
+    def see(self, models: Sequence[RetrievalModel]) -> None:
+        """Called once, before anything else, with the nets that are going to be trained, in order."""
+        ...
+
     def training_ids(self) -> IdArray:
         """The pairs that training may see at all."""
         ...

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pcsr_fast.reference.contrastive import contrastive_loss, contrastive_loss_from_scores
 from pcsr_fast.reference.cross_attention import HeadParameters, cross_attention_similarity
+from pcsr_fast.reference.evidential import evidential_agreement, evidential_loss_from_scores
 from pcsr_fast.reference.hardest import HardestNegatives, hardest_negatives
 from pcsr_fast.reference.hinge import hinge_terms
-from pcsr_fast.reference.labels import entropy, gce, match_texts, ncr_predict, prediction_oscillation
+from pcsr_fast.reference.labelled import labelled_loss_from_scores, softmax_predict
+from pcsr_fast.reference.labels import bicro_label, entropy, gce, match_texts, ncr_predict, prediction_oscillation
 from pcsr_fast.reference.margins import soft_margin
 from pcsr_fast.reference.mixture import MixtureWarning, fit_mixture
 from pcsr_fast.reference.mixture_model import Mixture
@@ -32,16 +34,20 @@ __all__ = [
     "ScanParameters",
     "SgrParameters",
     "TripletParts",
+    "bicro_label",
     "contrastive_loss",
     "contrastive_loss_from_scores",
     "controller_update",
     "cross_attention_similarity",
     "entropy",
+    "evidential_agreement",
+    "evidential_loss_from_scores",
     "filtration_similarity",
     "fit_mixture",
     "gce",
     "hardest_negatives",
     "hinge_terms",
+    "labelled_loss_from_scores",
     "match_texts",
     "minmax",
     "ncr_predict",
@@ -53,6 +59,7 @@ __all__ = [
     "scan_similarity",
     "sgr_similarity",
     "soft_margin",
+    "softmax_predict",
     "target_share",
     "triplet_loss",
     "triplet_loss_from_scores",

@@ -27,8 +27,15 @@ _CURVES = (
 )
 _METHODS = {
     "pcsr": "PCSR with adaptive pair optimisation",
+    "pc2": "PC2: pseudo-classification and pseudo-captions",
+    "ncr": "NCR: co-divide, labels by prediction, soft margins",
+    "bicro": "BiCro: labels by agreement with clean anchors",
+    "cream": "CREAM: pairs by agreement of two nets",
     "triplet": "Plain triplet loss, hardest negative",
     "infonce": "Plain InfoNCE",
+    "rcl": "RCL: complementary contrastive loss",
+    "decl": "DECL: evidential loss",
+    "rde": "Triplet alignment loss of RDE",
     "oracle": "Oracle: triplet loss on the right pairs only",
 }
 

@@ -60,12 +60,16 @@ class Config(MethodConfig):
     """A training run.
 
     Attributes:
-        method: `pcsr`, `triplet` (VSE++), `infonce`, or `oracle` (triplet on the truly right pairs only).
-        profile: named set of switches that the configuration starts from; `auto` is `pcsr` for that method, else `plain`.
+        method: `pcsr`, `pc2`, `ncr`, `bicro`, `cream`, a loss on all pairs (`triplet`, which is VSE++; `infonce`, `rcl`,
+            `decl`, `rde`), or `oracle` (triplet on the truly right pairs only).
+        profile: named set of switches that the configuration starts from; `auto` is the one that bears the method's name,
+            else `plain`.
         output: folder of the run.
     """
 
-    method: Literal["pcsr", "triplet", "infonce", "oracle"] = "pcsr"
+    method: Literal["pcsr", "pc2", "ncr", "bicro", "cream", "triplet", "infonce", "rcl", "decl", "rde", "oracle"] = (
+        "pcsr"
+    )
     profile: str = "auto"
     output: str = "runs/pcsr"
     data: DataConfig = field(default_factory=DataConfig)
@@ -103,8 +107,12 @@ _AT_LEAST = {
     "apo.ambiguous.pair_weight": 0,
     "apo.refinable.weight": 0,
     "loss.margin": 0,
+    "loss.kl_weight": 0,
+    "decl.triplet_weight": 0,
+    "decl.eta": 0,
+    "decl.negatives": 1,
 }
-_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "train.lr_decay")
+_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "loss.q", "train.lr_decay")
 _SHARES = (
     "model.dropout",
     "model.feature_dropout",
@@ -116,6 +124,10 @@ _SHARES = (
     "pcs.share_max",
     "noise.ratio",
     "warmup.q",
+    "loss.q",
+    "label.min_label",
+    "ncr.noisy_start",
+    "ncr.hard_start",
     "apo.clean.q",
     "apo.refinable.q",
     "apo.ambiguous.q",

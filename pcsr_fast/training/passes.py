@@ -14,9 +14,10 @@ from torch import Tensor
 
 from pcsr_fast.data.pairs import PairSet
 from pcsr_fast.methods.base import Encoded, FloatArray, IdArray, SplitStatistics
+from pcsr_fast.methods.config import LossConfig
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.retrieval import RetrievalModel
-from pcsr_fast.ops.scores import Product, Scores, triplet_loss_of
+from pcsr_fast.ops.scores import Product, Scores, contrastive_loss_of, triplet_loss_of
 from pcsr_fast.training.batches import padded
 
 # Encodings that are kept are a part of it: there is the work on a block of them, and what the allocator keeps.
@@ -69,18 +70,18 @@ class SplitPass:
         pairs: the train split.
         held: (N,) rows of the pictures the captions hold.
         size: pairs a batch, each other's negatives.
-        margin: alpha of the per-sample loss.
-        mask_images: whether captions that hold the same picture are no negatives of each other.
+        kind: the per-sample loss, as `split.loss`.
+        options: its margin, its temperature, and which pairs are no negatives.
     """
 
     def __init__(
-        self, pairs: PairSet, held: IdArray, *, size: int, margin: float, mask_images: bool, device: torch.device
+        self, pairs: PairSet, held: IdArray, *, size: int, kind: str, options: LossConfig, device: torch.device
     ) -> None:
         self.pairs = pairs
         self.held = held
         self.size = size
-        self.margin = margin
-        self.mask_images = mask_images
+        self.kind = kind
+        self.options = options
         self.device = device
 
     @torch.no_grad()
@@ -155,8 +156,13 @@ class SplitPass:
 
     def _losses(self, model: RetrievalModel, encoded: Encoded, ids: IdArray) -> FloatArray:
         S = model.scores(encoded.images, encoded.texts)
-        groups = torch.from_numpy(self.held[ids]).to(self.device) if self.mask_images else None
-        values = triplet_loss_of(S, margin=self.margin, negatives="mean", groups=groups, reduction="none")
+        same = self.options.positive_mask == "image_id"
+        groups = torch.from_numpy(self.held[ids]).to(self.device) if same else None
+        if self.kind == "infonce":
+            temperature = self.options.temperature
+            values = contrastive_loss_of(S, kind=self.kind, temperature=temperature, groups=groups, reduction="none")
+        else:
+            values = triplet_loss_of(S, margin=self.options.margin, negatives="mean", groups=groups, reduction="none")
         result: FloatArray = values.float().cpu().numpy()
         return result
 

@@ -16,7 +16,7 @@ from pcsr_fast.data.pairs import Dataset, PairSet
 from pcsr_fast.errors import CheckpointError, ConfigError, UserError
 from pcsr_fast.evaluation.metrics import evaluate_scores
 from pcsr_fast.files import write_text
-from pcsr_fast.methods import create_method
+from pcsr_fast.methods import create_method, needs_head
 from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, SplitStatistics, Step, Visited, whole_partition
 from pcsr_fast.models.retrieval import head_of_net, seeded_model
 from pcsr_fast.ops.scores import Scores
@@ -63,6 +63,7 @@ class Trainer:
         self.method = create_method(
             config.method, config, images=held, is_true=self.is_true, num_nets=train.num_nets, epochs=train.epochs
         )
+        self.method.see([net.model for net in self.nets])
         self.source = BatchSource(
             dataset.train, held, batch_size=train.batch_size, device=self.device, stream=train.seed
         )
@@ -70,8 +71,8 @@ class Trainer:
             dataset.train,
             held,
             size=config.split.batch_size or train.batch_size,
-            margin=config.loss.margin,
-            mask_images=config.loss.positive_mask == "image_id",
+            kind=config.split.loss,
+            options=config.loss,
             device=self.device,
         )
         ids = self.method.training_ids()
@@ -94,7 +95,7 @@ class Trainer:
             feature_dim=shape[2],
             regions=shape[1],
             vocabulary_size=len(self.dataset.vocabulary),
-            num_classes=c.head.num_classes if c.method == "pcsr" and c.head.enabled else 0,
+            num_classes=c.head.num_classes if needs_head(c.method, c) else 0,
             classifier_hidden=c.head.hidden,
             text_pool=c.head.text_pool,
         ).to(self.device)

@@ -9,19 +9,24 @@ import pytest
 import torch
 
 from pcsr_fast.data.pairs import Dataset
+from pcsr_fast.methods.config import LossConfig
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops.scores import score_matrix_of
 from pcsr_fast.training import passes
 from pcsr_fast.training.batches import padded
 from pcsr_fast.training.passes import SplitPass, encode_images, encode_texts, head_scores, split_scores
+from tests.reference import naive as pairwise
 
 Build = Callable[..., RetrievalModel]
 CPU = torch.device("cpu")
 HEADS = pytest.mark.parametrize("kind", ["vse", "scan", "sgr", "saf"])
 
 
-def make_pass(planted: Dataset, held: np.ndarray, size: int, *, mask: bool = True) -> SplitPass:
-    return SplitPass(planted.train, held, size=size, margin=0.2, mask_images=mask, device=CPU)
+def make_pass(
+    planted: Dataset, held: np.ndarray, size: int, *, mask: bool = True, kind: str = "triplet_mean"
+) -> SplitPass:
+    options = LossConfig(positive_mask="image_id" if mask else "diag", temperature=0.3)
+    return SplitPass(planted.train, held, size=size, kind=kind, options=options, device=CPU)
 
 
 @torch.no_grad()
@@ -43,6 +48,20 @@ def naive_losses(
                 total += max(0.0, 0.2 + S[i, j] - S[i, i]) + max(0.0, 0.2 + S[j, i] - S[i, i])
             losses[ids[i]] = total / len(ids)
     return losses
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_losses_may_be_infonce(build: Build, planted: Dataset, held: np.ndarray, mask: bool):
+    model, order = build("vse").eval(), np.random.default_rng(0).permutation(24)
+    look = make_pass(planted, held, 8, mask=mask, kind="infonce")
+    found = look(model, [order], predictions=False, embeddings=False)
+    for ids in np.split(order, 3):
+        regions = torch.from_numpy(planted.train.regions.take(held[ids]))
+        texts = model.encode_texts(*padded([planted.train.tokens[i] for i in ids]))
+        S = model.similarity(model.encode_images(regions), texts).double().detach()
+        groups = torch.from_numpy(held[ids]) if mask else None
+        expected = pairwise.contrastive(S, "infonce", 0.3, 0.5, 0.1, groups)
+        np.testing.assert_allclose(found.losses[ids], expected.numpy(), rtol=1e-5)
 
 
 @HEADS
@@ -116,7 +135,14 @@ def test_a_pass_leaves_no_trace(build: Build, planted: Dataset, held: np.ndarray
 @pytest.mark.parametrize("size", [23, 22, 10])
 def test_no_pair_is_judged_by_a_small_remainder(build: Build, planted: Dataset, size: int):
     """The mean divides by the batch: with few negatives in a last, short batch, its pairs would look clean."""
-    look = SplitPass(planted.train, np.arange(24) % 8, size=size, margin=1000.0, mask_images=False, device=CPU)
+    look = SplitPass(
+        planted.train,
+        np.arange(24) % 8,
+        size=size,
+        kind="triplet_mean",
+        options=LossConfig(margin=1000.0, positive_mask="diag"),
+        device=CPU,
+    )
     order = np.random.default_rng(2).permutation(24)
     losses = look(build("vse"), [order], predictions=False, embeddings=False).losses
     assert losses.min() > 0.85 * losses.max()
