@@ -41,9 +41,9 @@ def faults(path: Path) -> str:
     kept = json.loads(path.read_text(encoding="utf-8"))["total"]
     noticed, tried = sum(kept["noticed"].values()), kept["tried"]
     return (
-        f"Of {kept['mutants']:,} faults in the PTX of {kept['kernels']} kernels (a barrier, wait, commit, guard or branch gone), "
-        f"{tried:,} were tried: {noticed:,} are noticed, {kept['explained']} change nothing for a reason that is written\n"
-        f"down (`tests/kernels/ptx/redundant.toml`), {kept['survived']} are neither: "
+        f"Of {kept['mutants']:,} faults in the PTX of {kept['kernels']} kernels (a barrier, wait, commit, guard or branch "
+        f"gone), {tried:,} were tried:\n{noticed:,} are noticed, {kept['explained']} change nothing for a reason that is "
+        f"written down (`tests/kernels/ptx/redundant.toml`),\n{kept['survived']} are neither: "
         f"{100 * kept['noticed or explained']:.1f} %. `{'/'.join(path.parts[-4:])}`.\n"
     )
 
