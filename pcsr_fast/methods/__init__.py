@@ -9,9 +9,15 @@ from pcsr_fast.errors import ConfigError
 from pcsr_fast.methods.base import IdArray, Method
 from pcsr_fast.methods.baseline import Baseline
 from pcsr_fast.methods.config import MethodConfig
+from pcsr_fast.methods.d2s import D2S
 from pcsr_fast.methods.pcsr import PCSR
 
-METHODS = ("pcsr", "triplet", "infonce", "oracle")
+METHODS = ("pcsr", "d2s", "triplet", "infonce", "oracle")
+
+
+def needs_dense(name: str) -> bool:
+    """Whether the method `name` asks for dense texts in its batches and for nets with a prompt learner."""
+    return name == "d2s"
 
 
 def create_method(
@@ -35,6 +41,8 @@ def create_method(
     everything = np.arange(len(images), dtype=np.int64)
     if name in ("triplet", "infonce"):
         return Baseline(config, everything, name)
+    if name == "d2s":
+        return D2S(config, everything, num_nets)
     if name == "oracle":
         return Baseline(config, np.flatnonzero(is_true), "triplet")
     raise ConfigError(f"method: got {name!r}, expected one of {', '.join(METHODS)}")

@@ -44,4 +44,12 @@ PROFILES: dict[str, dict[str, Any]] = {
         "replace.mask_equal": False,
         "apo.ambiguous.replace_text": True,
     },
+    "d2s": {
+        "model.head": "vse",
+        "model.dropout": 0.2,
+        "model.token_drop": 0.2,
+        "augment.words": 0.2,
+        "train.optimizer": "adamw",
+        "train.weight_decay": 1e-4,
+    },
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from pcsr_fast.models.layers import Dropout, drop_tokens, l2norm, xavier_linear
@@ -44,9 +43,7 @@ class RegionEncoder(nn.Module):
 class PooledRegionEncoder(nn.Module):
     """Region features to one unit vector a picture: l2norm(pool(FC(x) + MLP(x))), as in VSE-infinity."""
 
-    def __init__(
-        self, feature_dim: int, embed_dim: int, pool: str, dropout: float, token_drop: float = 0.0
-    ) -> None:
+    def __init__(self, feature_dim: int, embed_dim: int, pool: str, dropout: float, token_drop: float = 0.0) -> None:
         super().__init__()
         self.token_drop = token_drop
         self.dropout = Dropout(dropout)

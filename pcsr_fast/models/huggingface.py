@@ -5,7 +5,6 @@ Folders are local; nothing is downloaded and no code of a folder runs.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

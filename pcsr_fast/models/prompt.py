@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from pcsr_fast.errors import ConfigError
 from pcsr_fast.models.config import PromptConfig
 from pcsr_fast.models.encoders import PooledTextEncoder, TextFeatures
 from pcsr_fast.models.huggingface import TokenTextEncoder
@@ -49,12 +50,22 @@ class PromptedTextEncoder(nn.Module):
         base: encoder whose pooled captions and words are used.
         embed_dim: d.
         options: prompt learner.
+
+    Raises:
+        ConfigError: an encoder without words, or heads that do not divide d.
     """
 
     stage: Tensor
 
-    def __init__(self, base: PooledTextEncoder | TokenTextEncoder, embed_dim: int, options: PromptConfig) -> None:
+    def __init__(self, base: nn.Module, embed_dim: int, options: PromptConfig) -> None:
         super().__init__()
+        if not isinstance(base, PooledTextEncoder | TokenTextEncoder):
+            raise ConfigError(
+                "method: d2s pools the words of a caption; expected model.head vse and, with model.backbone hf, "
+                "model.image_path and model.text_path"
+            )
+        if embed_dim % options.heads:
+            raise ConfigError(f"model.prompt.heads: got {options.heads}, expected a divisor of embed_dim {embed_dim}")
         self.base = base
         self.norm = nn.LayerNorm(embed_dim)
         self.prompt = PromptLearner(embed_dim, options)

@@ -27,6 +27,7 @@ _CURVES = (
 )
 _METHODS = {
     "pcsr": "PCSR with adaptive pair optimisation",
+    "d2s": "D2S-VSE: dense-to-sparse distillation",
     "triplet": "Plain triplet loss, hardest negative",
     "infonce": "Plain InfoNCE",
     "oracle": "Oracle: triplet loss on the right pairs only",

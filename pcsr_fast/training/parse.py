@@ -134,7 +134,7 @@ def _profile(argv: Sequence[str], values: Mapping[str, Any]) -> str:
     if not isinstance(asked, str) or asked not in ("auto", *PROFILES):
         raise ConfigError(f"profile: got {asked!r}, expected auto or one of {', '.join(PROFILES)}")
     method = _given(argv, "method") or values.get("method", "pcsr")
-    return asked if asked != "auto" else "pcsr" if method == "pcsr" else "plain"
+    return asked if asked != "auto" else method if method in PROFILES else "plain"
 
 
 def _config_file(name: str) -> Path:
