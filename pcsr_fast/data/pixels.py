@@ -18,10 +18,12 @@ from torch.nn import functional as F
 from pcsr_fast.data.pairs import Thumbnails
 from pcsr_fast.data.pictures import read_picture, thumbnail
 from pcsr_fast.errors import DataError
+from pcsr_fast.files import write_json
 
-_PROCESSOR = "the image processor's JSON with size, image_mean and image_std"
+PROCESSOR = "preprocessor_config.json"
+_EXPECTED = "the image processor's JSON with size, image_mean and image_std"
 # Pillow's numbers for resampling, as image processors name them; torch has no other one with antialiasing.
-_BICUBIC = 3
+_BILINEAR, _BICUBIC = 2, 3
 
 
 class Crop(NamedTuple):
@@ -58,19 +60,32 @@ class PixelRecipe:
         Raises:
             DataError: the file is missing, or lacks what is needed.
         """
-        path = Path(folder) / "preprocessor_config.json"
+        path = Path(folder) / PROCESSOR
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             mean, std = (tuple(float(one) for one in values[key]) for key in ("image_mean", "image_std"))
             shorter, side = _sides(values)
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); expected {_PROCESSOR}") from error
+            raise DataError(f"{path}: cannot be read ({error.strerror}); expected {_EXPECTED}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: lacks {error}; expected {_PROCESSOR}") from error
+            raise DataError(f"{path}: lacks {error}; expected {_EXPECTED}") from error
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or min(side, size or side) < 1:
-            raise DataError(f"{path}: has size {side}, image_mean {mean}, image_std {std}; expected {_PROCESSOR}")
+            raise DataError(f"{path}: has size {side}, image_mean {mean}, image_std {std}; expected {_EXPECTED}")
         shorter = round(shorter * (size or side) / side)
         return cls(size or side, mean, std, shorter, values.get("resample") == _BICUBIC)
+
+    def save(self, folder: Path) -> None:
+        """Write `preprocessor_config.json` so that `load` gives this recipe back."""
+        square = {"height": self.size, "width": self.size}
+        values = {
+            "size": {"shortest_edge": self.shorter} if self.shorter else square,
+            "crop_size": square,
+            "do_center_crop": bool(self.shorter),
+            "resample": _BICUBIC if self.bicubic else _BILINEAR,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+        }
+        write_json(folder / PROCESSOR, values)
 
     def __call__(self, picture: Image.Image, crop: Crop | None = None) -> np.ndarray:
         """RGB picture -> float32 (3, size, size); a crop is stretched to the size."""

@@ -30,6 +30,8 @@ class TokenizerVocabulary(Vocabulary):
         super().__init__({}, size=len(tokenizer))
         self.tokenizer = tokenizer
         self.limit = min(int(tokenizer.model_max_length), limit or _LONGEST, _LONGEST)
+        # Its files are to know it, too.
+        tokenizer.model_max_length = self.limit
 
     @classmethod
     def of_folder(cls, folder: str | os.PathLike[str], limit: int | None = None) -> TokenizerVocabulary:

@@ -18,15 +18,16 @@ from pcsr_fast.models.encoders import (
     TextFeatures,
     WordEncoder,
 )
-from pcsr_fast.models.huggingface import Pretrained, encoders_of
+from pcsr_fast.models.huggingface import Pretrained, encoders_of, settings_of
 from pcsr_fast.models.layers import of_one_dtype
 from pcsr_fast.models.prompt import PromptedTextEncoder
+from pcsr_fast.models.saved import SavedModel
 from pcsr_fast.models.scan import SCANHead
 from pcsr_fast.models.sgraf import SGRAFHead
 from pcsr_fast.ops.scores import BatchScores, Product, score_matrix_of, triplet_loss_of
 
 
-class RetrievalModel(nn.Module):
+class RetrievalModel(SavedModel):
     """Image-text retrieval model over region features, or over pixels and tokens with Hugging Face encoders.
 
     State-dict names: `image_encoder.*`, `text_encoder.words.{embedding,gru}.*`, `text_encoder.pool.*` (vse with GPO),
@@ -61,6 +62,7 @@ class RetrievalModel(nn.Module):
         encoders: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.config = config
         d = config.embed_dim
         self.head: SGRAFHead | SCANHead | None = None
         if config.backbone == "hf":
@@ -82,6 +84,17 @@ class RetrievalModel(nn.Module):
         if num_classes:
             positions = 1 if kind == "vse" else regions
             self.classifier = PseudoClassifier(d, num_classes, classifier_hidden, positions, text_pool)
+        self.arguments = {
+            "kind": kind,
+            "feature_dim": feature_dim,
+            "regions": regions,
+            "vocabulary_size": vocabulary_size,
+            "num_classes": num_classes,
+            "classifier_hidden": classifier_hidden,
+            "text_pool": text_pool,
+            "prompted": prompted,
+            "encoders": settings_of(self.image_encoder, self.text_encoder),
+        }
 
     def encode_images(self, regions: Tensor) -> Tensor:
         """(B, R, F), or pixels (B, 3, H, W) -> (B, d) for `vse`, (B, R, d) for the other heads."""
