@@ -31,7 +31,8 @@ class Augmentation:
         self.mask = vocabulary.mask_id
         self.special = np.array(vocabulary.special_ids, dtype=np.int64)
         self.continues = vocabulary.continuations()
-        self.ordinary = np.setdiff1d(np.arange(len(vocabulary)), [*self.special, self.mask or 0])
+        beginnings = np.flatnonzero(~self.continues)
+        self.ordinary = np.setdiff1d(beginnings, [*self.special, *([] if self.mask is None else [self.mask])])
 
     def _generator(self, kind: str, place: Sequence[int | str], pair: int) -> np.random.Generator:
         return np.random.Generator(np.random.PCG64(stream_seed(self.seed, kind, *place, int(pair))))

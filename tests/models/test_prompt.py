@@ -34,9 +34,7 @@ def encoder(model: RetrievalModel) -> PromptedTextEncoder:
 def attended(layer: Any, x: Tensor) -> Tensor:
     """Self-attention with two heads of three dimensions, all positions valid."""
     q, k, v = (x @ layer.in_proj_weight.T + layer.in_proj_bias).chunk(3, dim=-1)
-    heads = [
-        torch.softmax(q[:, h] @ k[:, h].T / 3**0.5, dim=-1) @ v[:, h] for h in (slice(0, 3), slice(3, 6))
-    ]
+    heads = [torch.softmax(q[:, h] @ k[:, h].T / 3**0.5, dim=-1) @ v[:, h] for h in (slice(0, 3), slice(3, 6))]
     return torch.cat(heads, dim=-1) @ layer.out_proj.weight.T + layer.out_proj.bias
 
 

@@ -20,7 +20,13 @@ WORDS, LENGTHS = torch.tensor([[2, 5, 6, 9, 3], [2, 7, 3, 0, 0]]), torch.tensor(
 
 def made(kind: str, encoders: Path) -> tuple[RetrievalModel, torch.Tensor]:
     """A model whose running statistics are not at rest, and pictures for it."""
-    options: dict[str, Any] = {"embed_dim": 6, "word_dim": 5, "sim_dim": 4, "head": kind, "prompt": PromptConfig(3, 1, 2)}
+    options: dict[str, Any] = {
+        "embed_dim": 6,
+        "word_dim": 5,
+        "sim_dim": 4,
+        "head": kind,
+        "prompt": PromptConfig(3, 1, 2),
+    }
     pictures = torch.rand(2, 3, 8)
     if kind in ("clip", "pair"):
         pictures, options["head"], options["backbone"] = torch.rand(2, 3, 16, 16), "vse", "hf"
