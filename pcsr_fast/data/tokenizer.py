@@ -16,6 +16,8 @@ from pcsr_fast.files import write_text
 
 # Tokenizers without a limit name an enormous one.
 _LONGEST = 100_000
+# Without any of them transformers makes up an empty tokenizer.
+_FILES = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
 
 class TokenizerVocabulary(Vocabulary):
@@ -42,11 +44,15 @@ class TokenizerVocabulary(Vocabulary):
         """
         from transformers import AutoTokenizer
 
+        if not any((Path(folder) / name).is_file() for name in _FILES):
+            raise DataError(f"{folder}: holds no tokenizer; expected one of {', '.join(_FILES)}")
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError, TypeError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise DataError(f"{folder}: holds no tokenizer ({reason}); expected tokenizer.json or its like") from error
+            raise DataError(
+                f"{folder}: its tokenizer cannot be loaded ({reason}); expected tokenizer.json or its like"
+            ) from error
         return cls(tokenizer, limit)
 
     def encode_all(self, texts: Sequence[str]) -> list[np.ndarray]:

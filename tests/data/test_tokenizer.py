@@ -34,7 +34,10 @@ def test_its_files_know_the_limit(encoders: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no tokenizer"):
+    with pytest.raises(DataError, match=r"holds no tokenizer; expected one of tokenizer.json, "):
+        TokenizerVocabulary.of_folder(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(DataError, match=r"its tokenizer cannot be loaded \("):
         TokenizerVocabulary.of_folder(tmp_path)
 
 

@@ -124,7 +124,7 @@ def test_state_brings_the_teachers_back(world: World) -> None:
 
 def test_it_needs_a_first_stage_and_a_prompt_learner(world: World) -> None:
     assert "d2s" in METHODS
-    with pytest.raises(ConfigError, match="warmup.epochs: 0 leaves d2s without a teacher; expected at least 1"):
+    with pytest.raises(ConfigError, match=r"warmup.epochs: 0 leaves d2s without a teacher; expected at least 1"):
         make(warmup__epochs=0)
     with pytest.raises(ValueError, match="no prompt learner"):
         make().training_steps(0, 0)[0].loss(world.model("vse"), batch_of(world), {})

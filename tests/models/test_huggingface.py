@@ -97,7 +97,7 @@ def test_folders_that_do_not_fit(encoders: Path, keys: dict[str, str], message: 
 
 def test_a_single_encoder_is_no_dual_one(encoders: Path) -> None:
     config = ModelConfig(head="vse", backbone="hf", name_or_path=str(encoders / "vit"))
-    with pytest.raises(ConfigError, match="model.name_or_path: a vit is no dual encoder; expected one such as CLIP"):
+    with pytest.raises(ConfigError, match=r"model.name_or_path: a vit is no dual encoder; expected one such as CLIP"):
         RetrievalModel(config, kind="vse", feature_dim=0, regions=0, vocabulary_size=17)
 
 

@@ -97,7 +97,7 @@ def test_captions_do_not_depend_on_their_batch() -> None:
 
 
 def test_what_cannot_be_prompted() -> None:
-    with pytest.raises(ConfigError, match="method: d2s pools the words of a caption; expected model.head vse"):
+    with pytest.raises(ConfigError, match=r"method: d2s pools the words of a caption; expected model.head vse"):
         build(head="sgr")
     config = ModelConfig(head="vse", embed_dim=6, word_dim=5, prompt=PromptConfig(heads=4))
     with pytest.raises(ConfigError, match=r"model.prompt.heads: got 4, expected a divisor of embed_dim 6"):

@@ -87,7 +87,7 @@ def test_d2s_stopped_anywhere(data: str, nets: int, tiny: Path, album: Path, enc
     more = ["--data.path", str(tiny / "precomp")] if data == "regions" else pair(album, encoders)
     more = ["--method", "d2s", "--train.num_nets", str(nets), *more]
     metrics = run(tmp_path / "whole", *more)
-    assert metrics["profile"] == "auto"
+    assert metrics["profile"] == "d2s"
     assert len(metrics["test"]["nets"]) == nets
     tensors, facts = load_checkpoint(tmp_path / "whole" / LAST)
     assert facts["config"]["train"]["optimizer"] == "adamw"
@@ -214,7 +214,6 @@ def test_what_does_not_go_together(
 @pytest.mark.parametrize("file", ["tokenizer.json", "preprocessor_config.json"])
 def test_folders_that_lack_a_file(file: str, album: Path, encoders: Path, tmp_path: Path) -> None:
     shutil.copytree(encoders, tmp_path / "encoders")
-    for path in (tmp_path / "encoders" / "clip").glob(file.split(".")[0].split("_")[0] + "*"):
-        path.unlink()
+    (tmp_path / "encoders" / "clip" / file).unlink()
     with pytest.raises(DataError, match="clip"):
         run(tmp_path / "run", *clip(album, tmp_path / "encoders"))
