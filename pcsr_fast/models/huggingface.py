@@ -44,6 +44,20 @@ def paths_of(config: ModelConfig) -> dict[str, str]:
     return paths
 
 
+def check_encoder(key: str, model: Any) -> None:
+    """A single encoder must read pixels (image_path) or tokens (text_path) and give a vector a token.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    wanted = "pixel_values" if key == "image_path" else "input_ids"
+    config = model.config
+    single = hasattr(config, "hidden_size") and not getattr(config, "is_encoder_decoder", False)
+    if not single or hasattr(model, "get_text_features") or model.main_input_name != wanted:
+        kind = "picture encoder such as ViT or Swin" if key == "image_path" else "text encoder such as BERT"
+        raise ConfigError(f"model.{key}: a {config.model_type} is none; expected a {kind}")
+
+
 def load_encoder(key: str, path: str) -> Any:
     """The model of a folder, float32.
 
@@ -239,7 +253,10 @@ def encoders_of(config: ModelConfig, configs: Mapping[str, Any] | None) -> tuple
         with torch.no_grad():
             one = both.eval().texts(torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64))
         return both.train(), DualTextEncoder(both), one.shape[1]
-    image, text = (Pretrained(_made(key, paths, configs), config.train_encoders) for key in PATH_KEYS[1:])
+    models = {key: _made(key, paths, configs) for key in PATH_KEYS[1:]}
+    for key, model in models.items():
+        check_encoder(key, model)
+    image, text = (Pretrained(model, config.train_encoders) for model in models.values())
     d = config.embed_dim
     pictures = TokenImageEncoder(image, d, config.pooling, config.token_drop)
     return pictures, TokenTextEncoder(text, d, config.pooling, config.dropout), d

@@ -83,7 +83,7 @@ class Trainer:
                 f"method: {config.method} may train on {len(ids)} of {len(held)} pairs, expected at least 2"
             )
         self.everything = whole_partition(ids, len(held))
-        self.facts = {"config": as_dict(config), "data": fingerprint(dataset, held)}
+        self.facts = {"config": as_dict(config), "data": fingerprint(dataset, held, self.source.dense)}
         self.partitions: list[Partition] | None = None
         self.progress = Progress(position=self._first_position())
         self.clock = time.perf_counter()

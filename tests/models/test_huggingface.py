@@ -101,6 +101,22 @@ def test_a_single_encoder_is_no_dual_one(encoders: Path) -> None:
         RetrievalModel(config, kind="vse", feature_dim=0, regions=0, vocabulary_size=17)
 
 
+@pytest.mark.parametrize(
+    ("image", "text", "message"),
+    [
+        ("bert", "bert", "model.image_path: a bert is none; expected a picture encoder such as ViT or Swin"),
+        ("clip", "bert", "model.image_path: a clip is none; expected a picture encoder"),
+        ("vit", "swin", "model.text_path: a swin is none; expected a text encoder such as BERT"),
+    ],
+)
+def test_encoders_of_the_wrong_kind(encoders: Path, image: str, text: str, message: str) -> None:
+    paths = {"image_path": str(encoders / image), "text_path": str(encoders / text)}
+    with pytest.raises(ConfigError, match=message):
+        RetrievalModel(
+            ModelConfig(head="vse", backbone="hf", **paths), kind="vse", feature_dim=0, regions=0, vocabulary_size=17
+        )
+
+
 @pytest.mark.parametrize("damage", ["weights", "type", "no weights"])
 def test_damaged_folders_are_named(encoders: Path, tmp_path: Path, damage: str) -> None:
     folder = Path(shutil.copytree(encoders / "clip", tmp_path / "clip"))

@@ -16,7 +16,7 @@ from pcsr_fast.cli import main
 from pcsr_fast.data.pixels import PixelRecipe
 from pcsr_fast.data.tokenizer import TokenizerVocabulary
 from pcsr_fast.data.vocabulary import Vocabulary
-from pcsr_fast.errors import ConfigError, DataError
+from pcsr_fast.errors import CheckpointError, ConfigError, DataError
 from pcsr_fast.models.huggingface import Pretrained
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.training.batches import padded
@@ -106,6 +106,17 @@ def test_pcsr_over_a_dual_encoder_stopped(album: Path, encoders: Path, tmp_path:
     assert metrics["noise"]["wrong_share"] > 0.1
     run_with_stops(tmp_path / "stopped", more, [("warmup", 0, 0, 1), ("train", 1, 0, 0)])
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
+
+
+def test_other_dense_texts_are_refused(album: Path, encoders: Path, tmp_path: Path) -> None:
+    dense = tmp_path / "dense.jsonl"
+    names = [f"train{number}.png" for number in range(20)]
+    dense.write_text("\n".join(json.dumps({"image": name, "text": "red over green"}) for name in names))
+    more = [*pair(album, encoders), "--method", "d2s", "--train.epochs", "0", "--d2s.dense_file", str(dense)]
+    run(tmp_path / "run", *more)
+    dense.write_text(dense.read_text().replace("green", "blue"))
+    with pytest.raises(CheckpointError, match="other data, words of the dense texts: "):
+        run(tmp_path / "run", *more, resume=True)
 
 
 def test_frozen_encoders_do_not_move(album: Path, encoders: Path, tmp_path: Path) -> None:
