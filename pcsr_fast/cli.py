@@ -13,6 +13,7 @@ INTERRUPTED = 130
 COMMANDS = {
     "train": "train a retrieval model on pairs of which some are wrong",
     "evaluate": "retrieval metrics of a finished run",
+    "export": "the best checkpoint of a run as a folder that from_pretrained reads",
     "compare": "methods x noise ratios x seeds in one table",
     "split": "embeddings in, a list of the pairs that look wrong out",
     "data": "info, verify, export or extract a data set",

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from pcsr_fast.data.pairs import Dataset
 from pcsr_fast.data.synthetic import synthetic_dataset
 from pcsr_fast.data.write import write_captions, write_manifest, write_precomp
+from tests.tiny_encoders import write_album, write_encoders
 
 # The first call of an operator is slow, which says nothing about the property.
 settings.register_profile(
@@ -60,4 +61,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = synthetic_dataset(48, regions=4, dim=16, topics=12, seed=3)
     write_precomp(dataset, folder / "precomp")
     write_pairs(dataset, folder / "pairs")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the tiny Hugging Face folders clip, vit, swin and bert, not to be changed."""
+    folder = tmp_path_factory.mktemp("encoders")
+    write_encoders(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of raw pictures with captions.csv, not to be changed."""
+    folder = tmp_path_factory.mktemp("raw") / "album"
+    write_album(folder)
     return folder

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
+from pcsr_fast.commands.finished import finished_run
 from pcsr_fast.commands.options import parse_options
 from pcsr_fast.errors import ConfigError
 from pcsr_fast.files import write_json
 from pcsr_fast.report.tables import retrieval_table
 from pcsr_fast.training.observers import PassBar
-from pcsr_fast.training.parse import parse_config
-from pcsr_fast.training.run import enough_memory, prepare
-from pcsr_fast.training.trainer import Trainer
+from pcsr_fast.training.run import enough_memory
 
 
 @dataclass
@@ -44,18 +42,9 @@ class EvaluateOptions:
 def main(argv: Sequence[str]) -> None:
     """Load, rank, print."""
     options = parse_options(EvaluateOptions, "evaluate", argv, positional=["run"])
-    folder = Path(options.run)
-    written = folder / "config.yaml"
-    if not written.is_file():
-        raise ConfigError(f"{written}: no such file; expected the folder of a training run")
-    config, _ = parse_config(["--config", str(written), "--output", str(folder)], "evaluate")
-    config.train.device = options.device
-    if options.test_split:
-        config.data.test_split = options.test_split
-    dataset, held, _ = prepare(config)
     bar = PassBar(Console(stderr=True))
-    trainer = Trainer(config, dataset, held, folder, bar)
-    trainer.load_best()
+    trainer = finished_run(options.run, "evaluate", options.device, bar, options.test_split)
+    dataset = trainer.dataset
     pairs = dataset.test if options.split == "test" else dataset.dev
     if not 1 <= options.folds <= pairs.num_images:
         raise ConfigError(
@@ -65,6 +54,6 @@ def main(argv: Sequence[str]) -> None:
         result = trainer.evaluate(pairs, options.folds)
     finally:
         bar.close()
-    Console().print(retrieval_table(result, f"{options.split}, best checkpoint of {folder}"))
+    Console().print(retrieval_table(result, f"{options.split}, best checkpoint of {options.run}"))
     if options.output:
         write_json(options.output, result)

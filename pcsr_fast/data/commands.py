@@ -12,7 +12,7 @@ from rich.table import Table
 from pcsr_fast.data.extract import ExtractConfig, extract_set
 from pcsr_fast.data.load import DataConfig, data_folder, layout_of, load_dataset
 from pcsr_fast.data.manifest import verify_manifest
-from pcsr_fast.data.pairs import Dataset, PairSet
+from pcsr_fast.data.pairs import Dataset, PairSet, Regions
 from pcsr_fast.data.vocabulary import UNK
 from pcsr_fast.data.write import MANIFEST, write_precomp
 from pcsr_fast.errors import ConfigError
@@ -28,7 +28,7 @@ def _facts(pairs: PairSet) -> dict[str, str]:
         "tokens a caption": f"{np.mean(lengths):.1f}, at most {max(lengths)}",
         "unknown words": f"{100 * np.mean(np.concatenate(pairs.tokens) == UNK):.1f} %",
         "regions": " x ".join(map(str, pairs.regions.shape[1:])),
-        "stored as": str(pairs.regions.array.dtype),
+        "stored as": str(pairs.regions.array.dtype) if isinstance(pairs.regions, Regions) else "pictures",
         "thumbnails": "yes" if pairs.thumbnails else "no",
     }
 
@@ -81,6 +81,8 @@ def export(
         raise ConfigError(f"format: {format!r}; expected 'precomp'")
     console = console or Console()
     dataset = load_dataset(config)
+    if not isinstance(dataset.train.regions, Regions):
+        raise ConfigError("data.format: pictures have no features to export; expected pcsr-fast data extract before")
     write_precomp(dataset, out)
     console.print(
         f"{out}: wrote {{train,dev,test}}_ims.npy, _caps.txt, _ids.txt and vocab.json", highlight=False, markup=False

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from pcsr_fast.data.arrays import check_finite, same_rows
-from pcsr_fast.data.pairs import Dataset, PairSet
+from pcsr_fast.data.pairs import Dataset, PairSet, Regions
 from pcsr_fast.data.pairs_layout import read_pairs_split
+from pcsr_fast.data.pictures_layout import CAPTIONS, read_picture_splits
 from pcsr_fast.data.precomp import read_precomp_split
 from pcsr_fast.data.raw import RawSplit
 from pcsr_fast.data.vocabulary import SPECIALS, UNK, Vocabulary
@@ -29,7 +30,9 @@ class DataConfig:
     Args:
         name: "clipart" (no path) is the demo set inside the package; with a path it is only a label.
         path: folder of the data set.
-        format: "pairs" (the demo set's layout), "precomp" (the SCAN/NCR layout), or "auto", by the files found.
+        format: "pairs" (the demo set's layout), "precomp" (the SCAN/NCR layout), "pictures" (raw pictures, for Hugging
+            Face encoders: captions.csv with image,caption[,split] beside them, or a pairs layout with thumbnails), or
+            "auto", by the files found.
         vocab: vocabulary json {word2idx, idx2word, idx}; without it one is built from the train and dev captions.
         min_word_count: least count of a word in a vocabulary that is built.
         im_div: precomp: captions a picture row; "auto" takes 1 or 5 from the counts.
@@ -38,12 +41,13 @@ class DataConfig:
         captions_suffix: precomp: "bpe", "bert" or "jieba" reads token ids (NoW) in place of words.
         image_ids: precomp: group captions by {split}_ids.txt; "auto" does so where rows of one id are equal.
         limit_images: only the first pictures of each split, for a quick look.
-        check_features: look for NaN and infinity in all features before training (reads every file once).
+        check_features: look for NaN and infinity in all features before training (reads every file once); of pictures,
+            open each without decoding it.
     """
 
     name: str = DEMO
     path: str | None = None
-    format: Literal["auto", "pairs", "precomp"] = "auto"
+    format: Literal["auto", "pairs", "precomp", "pictures"] = "auto"
     vocab: str | None = None
     min_word_count: int = 4
     im_div: int | Literal["auto"] = "auto"
@@ -75,18 +79,21 @@ def data_folder(config: DataConfig) -> Path:
 
 
 def layout_of(config: DataConfig, folder: Path) -> str:
-    """ "pairs" or "precomp", as configured or by the files in `folder`."""
+    """ "pairs", "precomp" or "pictures", as configured or by the files in `folder`."""
     if config.format != "auto":
         return config.format
-    for layout, mark in (("pairs", "train_regions.npy"), ("precomp", "train_ims.npy")):
+    for layout, mark in (("pairs", "train_regions.npy"), ("precomp", "train_ims.npy"), ("pictures", CAPTIONS)):
         if (folder / mark).exists():
             return layout
-    raise DataError(f"{folder}: holds neither train_regions.npy (pairs layout) nor train_ims.npy (precomp layout)")
+    raise DataError(
+        f"{folder}: holds neither train_regions.npy (pairs layout) nor train_ims.npy (precomp layout) nor {CAPTIONS} "
+        "(pictures)"
+    )
 
 
 def _check_config(config: DataConfig) -> None:
     choices = {
-        "format": ("auto", "pairs", "precomp"),
+        "format": ("auto", "pairs", "precomp", "pictures"),
         "test_split": ("test", "testall"),
         "captions_suffix": (None, "bpe", "bert", "jieba"),
         "image_ids": ("auto", True, False),
@@ -100,6 +107,18 @@ def _check_config(config: DataConfig) -> None:
         value = getattr(config, key)
         if value is not None and value < least:
             raise ConfigError(f"data.{key}: {value}; expected an integer >= {least}")
+
+
+def _read_splits(config: DataConfig, folder: Path, layout: str) -> list[RawSplit]:
+    """All splits, checked."""
+    if layout == "pictures":
+        return read_picture_splits(folder, config.check_features)
+    splits = [_read_split(config, folder, layout, split) for split in SPLITS]
+    _check_together(splits, layout)
+    if config.check_features:
+        for split in splits:
+            check_finite(_array(split), str(split.regions_file))
+    return splits
 
 
 def _read_split(config: DataConfig, folder: Path, layout: str, split: str) -> RawSplit:
@@ -126,7 +145,7 @@ def _check_together(splits: list[RawSplit], layout: str) -> None:
                 f"expected {train.regions.shape[1:]} as in {train.regions_file.name}"
             )
     for a, b in combinations(splits, 2):
-        if a.captions == b.captions and same_rows(a.regions.array, b.regions.array):
+        if a.captions == b.captions and same_rows(_array(a), _array(b)):
             raise DataError(f"{b.regions_file}: holds the same pairs as {a.regions_file.name}; expected splits apart")
         # Ids of published precomputed files are not known to be unique over splits, names in our own layout are.
         shared = set(a.image_names or ()) & set(b.image_names or ()) if layout == "pairs" else set()
@@ -134,6 +153,11 @@ def _check_together(splits: list[RawSplit], layout: str) -> None:
             raise DataError(
                 f"{b.regions_file}: picture {min(shared)!r} is also in {a.regions_file.name}; expected splits apart"
             )
+
+
+def _array(split: RawSplit) -> np.ndarray:
+    """Its features as they are stored; one of pictures has none."""
+    return split.regions.array if isinstance(split.regions, Regions) else np.empty((0, 0, 0))
 
 
 def _vocabulary(config: DataConfig, splits: list[RawSplit]) -> Vocabulary:
@@ -196,11 +220,7 @@ def load_dataset(config: DataConfig) -> Dataset:
     _check_config(config)
     folder = data_folder(config)
     layout = layout_of(config, folder)
-    splits = [_read_split(config, folder, layout, split) for split in SPLITS]
-    _check_together(splits, layout)
-    if config.check_features:
-        for split in splits:
-            check_finite(split.regions.array, str(split.regions_file))
+    splits = _read_splits(config, folder, layout)
     vocabulary = _vocabulary(config, splits)
     train, dev, test = (_encode(config, split, vocabulary) for split in splits)
     return Dataset(name=config.name, train=train, dev=dev, test=test, vocabulary=vocabulary)

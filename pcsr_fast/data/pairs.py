@@ -6,11 +6,15 @@ import os
 import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pcsr_fast.data.vocabulary import Vocabulary
 from pcsr_fast.errors import DataError
+
+if TYPE_CHECKING:
+    from pcsr_fast.data.pixels import Pictures
 
 
 class Regions:
@@ -112,7 +116,7 @@ class PairSet:
 
     Attributes:
         name: "train", "dev" or "test".
-        regions: features of n pictures.
+        regions: features, or pixels, of n pictures.
         captions: text of N captions; for data that comes as token ids, the ids as text.
         tokens: N int64 arrays; word data starts with <start> and ends with <end>, token-id data is as in the file.
         image_of_caption: (N,) int64, the picture row each caption truly belongs to.
@@ -121,7 +125,7 @@ class PairSet:
     """
 
     name: str
-    regions: Regions
+    regions: Regions | Pictures
     captions: list[str]
     tokens: list[np.ndarray]
     image_of_caption: np.ndarray

@@ -38,7 +38,8 @@ def _read_scale(folder: Path, array: np.ndarray) -> np.ndarray | None:
     return scale
 
 
-def _read_captions(path: Path, num_images: int) -> tuple[list[str], np.ndarray]:
+def read_captions(path: Path, num_images: int) -> tuple[list[str], np.ndarray]:
+    """Captions of a split and the picture row of each; DataError names the first line that is wrong."""
     lines = read_lines(path, _CAPTIONS)
     if lines[0].split("\t") != ["image", "caption"]:
         raise DataError(f"{path}: line 1 is {lines[0][:60]!r}; expected the header 'image<tab>caption'")
@@ -66,7 +67,7 @@ def read_pairs_split(folder: Path, split: str) -> RawSplit:
     array = open_array(regions_path, ndim=3, kinds="fi", expected=_REGIONS)
     if array.dtype.kind == "i" and array.dtype != np.int8:
         raise DataError(f"{regions_path}: has dtype {array.dtype}; expected {_REGIONS}")
-    captions, image_of_caption = _read_captions(captions_path, len(array))
+    captions, image_of_caption = read_captions(captions_path, len(array))
     check_every_image_captioned(captions_path, image_of_caption, len(array))
     names_path, thumbnails_path = folder / f"{split}_images.txt", folder / f"{split}_thumbnails.tar"
     names = read_lines(names_path, "a name a picture") if names_path.exists() else None

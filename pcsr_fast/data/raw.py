@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pcsr_fast.data.pairs import Regions, Thumbnails
 from pcsr_fast.errors import DataError
+
+if TYPE_CHECKING:
+    from pcsr_fast.data.pixels import Pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +24,7 @@ class RawSplit:
         name: "train", "dev" or "test".
         regions_file: where the features came from, for messages.
         captions_file: where the captions came from, for messages.
-        regions: features of n pictures.
+        regions: features, or pixels, of n pictures.
         captions: N captions.
         image_of_caption: (N,) int64.
         image_names: n names or None.
@@ -31,7 +35,7 @@ class RawSplit:
     name: str
     regions_file: Path
     captions_file: Path
-    regions: Regions
+    regions: Regions | Pictures
     captions: list[str]
     image_of_caption: np.ndarray
     image_names: list[str] | None = None

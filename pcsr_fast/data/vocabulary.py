@@ -110,6 +110,20 @@ class Vocabulary:
         """Ids of one text, int64 (length,), with <start> and <end>."""
         return self.encode_all([text])[0]
 
+    @property
+    def mask_id(self) -> int | None:
+        """Id that stands for a hidden word: <unk>."""
+        return self.word2idx.get(SPECIALS[UNK])
+
+    @property
+    def special_ids(self) -> list[int]:
+        """Ids that are no words."""
+        return [self.word2idx[name] for name in SPECIALS[:UNK] if name in self.word2idx]
+
+    def continuations(self) -> np.ndarray:
+        """(ids,) bool: which ids go on with the word before; here every id is a word."""
+        return np.zeros(len(self), dtype=bool)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the published json layout, atomically."""
         idx2word = {str(index): word for word, index in self.word2idx.items()}

@@ -9,12 +9,13 @@ from pcsr_fast.errors import ConfigError
 from pcsr_fast.methods.base import IdArray, Method
 from pcsr_fast.methods.baseline import Baseline
 from pcsr_fast.methods.config import MethodConfig
+from pcsr_fast.methods.d2s import D2S
 from pcsr_fast.methods.decl import DECL
 from pcsr_fast.methods.ncr import NCR
 from pcsr_fast.methods.pc2 import PC2
 from pcsr_fast.methods.pcsr import PCSR
 
-METHODS = ("pcsr", "pc2", "ncr", "bicro", "cream", "triplet", "infonce", "rcl", "decl", "rde", "oracle")
+METHODS = ("pcsr", "pc2", "ncr", "bicro", "cream", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle")
 _BASELINES = {"triplet": "triplet", "infonce": "infonce", "rcl": "ccl_log", "rde": "tal"}
 _NCR_FAMILY = {"ncr": "triplet", "bicro": "triplet", "cream": "soft_infonce"}
 
@@ -22,6 +23,11 @@ _NCR_FAMILY = {"ncr": "triplet", "bicro": "triplet", "cream": "soft_infonce"}
 def needs_head(name: str, config: MethodConfig) -> bool:
     """Whether the nets of the method `name` carry a pseudo-classifier."""
     return name in ("pcsr", "pc2") and config.head.enabled
+
+
+def needs_dense(name: str) -> bool:
+    """Whether the method `name` asks for dense texts in its batches and for nets with a prompt learner."""
+    return name == "d2s"
 
 
 def create_method(
@@ -49,6 +55,8 @@ def create_method(
         return Baseline(config, everything, _BASELINES[name])
     if name == "decl":
         return DECL(config, everything, num_nets)
+    if name == "d2s":
+        return D2S(config, everything, num_nets)
     if name == "oracle":
         return Baseline(config, np.flatnonzero(is_true), "triplet")
     raise ConfigError(f"method: got {name!r}, expected one of {', '.join(METHODS)}")

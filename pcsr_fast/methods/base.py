@@ -26,13 +26,15 @@ class Batch:
     """B training pairs.
 
     Attributes:
-        regions: (B, R, F) float32 features of the pictures the captions currently hold.
+        regions: (B, R, F) float32 features, or (B, 3, H, W) pixels, of the pictures the captions currently hold.
         words: (B, L) int64, zero-padded; lengths: (B,) int64.
         ids: (B,) int64 global pair ids (caption index in the train split).
         images: (B,) int64 rows of the held pictures.
         local: (B,) int64 positions inside the subset this batch was drawn from.
         target: (B,) float32 rectified label y of each pair.
         new_words, new_lengths, similarity: the captions chosen to replace the pairs' own, where the partition names them.
+        dense_words, dense_lengths: dense texts of the pictures, for a method that asks for them.
+        epoch, share: where training stands: the stage's epoch, and the share of its iterations that are behind.
     """
 
     regions: Tensor
@@ -46,6 +48,10 @@ class Batch:
     new_words: Tensor | None = None
     new_lengths: Tensor | None = None
     similarity: Tensor | None = None
+    dense_words: Tensor | None = None
+    dense_lengths: Tensor | None = None
+    epoch: int = 0
+    share: float = 0.0
 
     def __len__(self) -> int:
         return len(self.ids)

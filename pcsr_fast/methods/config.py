@@ -266,6 +266,27 @@ class ApoConfig:
 
 
 @dataclass
+class D2SConfig:
+    """Dense-to-sparse distillation; the warm-up is the stage of dense texts (METHODS 6).
+
+    Attributes:
+        distill: how a caption is drawn to its picture's dense text: 1 - `cosine`, or `l2` (squared distance of the unit
+            vectors).
+        weight: of that term beside the triplet loss; 0 leaves the alignment alone.
+        all_violations: epochs of each stage whose triplet loss sums over all negatives, before the hardest one alone.
+        loss_warmup: whether the loss rises linearly from 0 over the first epoch of each stage.
+        dense_file: JSON lines of {"image": name, "text": dense text} for every training picture; without it the dense
+            text is all captions that hold the picture, joined.
+    """
+
+    distill: Literal["cosine", "l2"] = "cosine"
+    weight: float = 1.0
+    all_violations: int = 1
+    loss_warmup: bool = True
+    dense_file: str | None = None
+
+
+@dataclass
 class MethodConfig:
     """All groups that a method may read."""
 
@@ -280,3 +301,4 @@ class MethodConfig:
     label: LabelConfig = field(default_factory=LabelConfig)
     ncr: NcrConfig = field(default_factory=NcrConfig)
     decl: DeclConfig = field(default_factory=DeclConfig)
+    d2s: D2SConfig = field(default_factory=D2SConfig)

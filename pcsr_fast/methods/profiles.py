@@ -103,4 +103,12 @@ PROFILES: dict[str, dict[str, Any]] = {
         "loss.temperature": 0.015,
         "loss.margin": 0.1,
     },
+    "d2s": {
+        "model.head": "vse",
+        "model.dropout": 0.2,
+        "model.token_drop": 0.2,
+        "augment.words": 0.2,
+        "train.optimizer": "adamw",
+        "train.weight_decay": 1e-4,
+    },
 }

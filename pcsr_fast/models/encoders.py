@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from pcsr_fast.models.layers import Dropout, l2norm, xavier_linear
+from pcsr_fast.models.layers import Dropout, drop_tokens, l2norm, xavier_linear
 from pcsr_fast.models.pooling import pooling
 from pcsr_fast.ops.gru import bidirectional_gru
 
@@ -44,8 +43,9 @@ class RegionEncoder(nn.Module):
 class PooledRegionEncoder(nn.Module):
     """Region features to one unit vector a picture: l2norm(pool(FC(x) + MLP(x))), as in VSE-infinity."""
 
-    def __init__(self, feature_dim: int, embed_dim: int, pool: str, dropout: float) -> None:
+    def __init__(self, feature_dim: int, embed_dim: int, pool: str, dropout: float, token_drop: float = 0.0) -> None:
         super().__init__()
+        self.token_drop = token_drop
         self.dropout = Dropout(dropout)
         self.project = xavier_linear(feature_dim, embed_dim)
         self.mlp = nn.Sequential(
@@ -55,10 +55,8 @@ class PooledRegionEncoder(nn.Module):
 
     def forward(self, regions: Tensor) -> Tensor:
         """(B, R, F) -> (B, d)."""
-        regions = self.dropout(regions)
-        features = self.project(regions) + self.mlp(regions)
-        lengths = torch.full((len(regions),), regions.shape[1], device=regions.device)
-        return l2norm(self.pool(features, lengths))
+        regions, lengths = drop_tokens(self.dropout(regions), self.token_drop if self.training else 0)
+        return l2norm(self.pool(self.project(regions) + self.mlp(regions), lengths))
 
 
 class WordEncoder(nn.Module):
@@ -101,4 +99,9 @@ class PooledTextEncoder(nn.Module):
 
     def forward(self, words: Tensor, lengths: Tensor) -> TextFeatures:
         """(B, L), (B,) -> values (B, d)."""
-        return TextFeatures(l2norm(self.pool(self.words(words, lengths), lengths)), lengths)
+        return TextFeatures(l2norm(self.parts(words, lengths)[0]), lengths)
+
+    def parts(self, words: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L), (B,) -> pooled captions (B, d), not yet normalised, and their words (B, L, d)."""
+        tokens = self.words(words, lengths)
+        return self.pool(tokens, lengths), tokens

@@ -33,6 +33,22 @@ class Dropout(nn.Dropout):
         return (input * (bits >= 2**15 - kept)).mul_(2**16 / kept)
 
 
+def drop_tokens(tokens: Tensor, amount: float) -> tuple[Tensor, Tensor]:
+    """Size augmentation (METHODS 6): (B, T, D) -> the kept tokens of each item in front (B, T, D), their numbers (B,).
+
+    r ~ U(0, 1) an item; where r > amount each token goes with probability amount * r, but for the last one left.
+    An amount of 0 keeps all and draws nothing.
+    """
+    count, size = tokens.shape[:2]
+    if not amount:
+        return tokens, torch.full((count,), size, device=tokens.device)
+    r = torch.rand(count, 1, device=tokens.device)
+    kept = torch.rand(count, size, device=tokens.device) >= torch.where(r > amount, amount * r, 0)
+    kept[:, 0] |= ~kept.any(1)
+    order = kept.int().argsort(dim=1, descending=True, stable=True)
+    return tokens.gather(1, order.unsqueeze(-1).expand_as(tokens)), kept.sum(1)
+
+
 def xavier_linear(in_features: int, out_features: int) -> nn.Linear:
     """Linear layer with weight ~ U(-r, r), r = sqrt(6 / (fan_in + fan_out)), and bias 0 (METHODS 2.1)."""
     layer = nn.Linear(in_features, out_features)

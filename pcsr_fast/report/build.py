@@ -31,6 +31,7 @@ _METHODS = {
     "ncr": "NCR: co-divide, labels by prediction, soft margins",
     "bicro": "BiCro: labels by agreement with clean anchors",
     "cream": "CREAM: pairs by agreement of two nets",
+    "d2s": "D2S-VSE: dense-to-sparse distillation",
     "triplet": "Plain triplet loss, hardest negative",
     "infonce": "Plain InfoNCE",
     "rcl": "RCL: complementary contrastive loss",

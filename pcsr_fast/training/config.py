@@ -13,6 +13,7 @@ from pcsr_fast.data.noise import NoiseConfig
 from pcsr_fast.errors import ConfigError
 from pcsr_fast.methods.config import MethodConfig
 from pcsr_fast.models.config import ModelConfig
+from pcsr_fast.models.huggingface import PATH_KEYS
 
 
 @dataclass
@@ -22,9 +23,13 @@ class TrainConfig:
     Attributes:
         epochs: epochs after the warm-up.
         batch_size: pairs a batch.
-        lr: learning rate of Adam.
+        lr: learning rate.
         lr_update: epochs after which the rate is multiplied by lr_decay, again and again.
         lr_decay: factor of the step schedule.
+        milestones: epochs at which the rate is multiplied by lr_decay, in place of lr_update.
+        decay_in_warmup: whether the warm-up has the same schedule, or a constant rate.
+        optimizer: `adam` or `adamw`.
+        weight_decay: of the optimizer.
         grad_clip: largest global gradient norm; 0 does not clip.
         num_nets: nets trained side by side, 1 or 2; two are trained on each other's split and ranked by mean similarity.
         seed: seed of weights, dropout and data order (noise has its own).
@@ -43,6 +48,10 @@ class TrainConfig:
     lr: float = 2e-4
     lr_update: int = 30
     lr_decay: float = 0.1
+    milestones: list[int] = field(default_factory=list)
+    decay_in_warmup: bool = False
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = 0.0
     grad_clip: float = 2.0
     num_nets: int = 2
     seed: int = 0
@@ -56,25 +65,43 @@ class TrainConfig:
 
 
 @dataclass
+class AugmentConfig:
+    """Changes of training batches that depend on seed, position and pair alone (METHODS 6); evaluation sees none.
+
+    Attributes:
+        pictures: whether raw pictures are cropped and mirrored.
+        crop: smallest share of each side that is kept; the share is uniform from here to 1.
+        flip: probability of a mirrored picture.
+        words: probability of a word to be hidden (half of these), replaced by a random one (a tenth) or left out.
+    """
+
+    pictures: bool = True
+    crop: float = 0.6
+    flip: float = 0.5
+    words: float = 0.0
+
+
+@dataclass
 class Config(MethodConfig):
     """A training run.
 
     Attributes:
         method: `pcsr`, `pc2`, `ncr`, `bicro`, `cream`, a loss on all pairs (`triplet`, which is VSE++; `infonce`, `rcl`,
-            `decl`, `rde`), or `oracle` (triplet on the truly right pairs only).
+            `decl`, `rde`), `d2s`, or `oracle` (triplet on the truly right pairs only).
         profile: named set of switches that the configuration starts from; `auto` is the one that bears the method's name,
             else `plain`.
         output: folder of the run.
     """
 
-    method: Literal["pcsr", "pc2", "ncr", "bicro", "cream", "triplet", "infonce", "rcl", "decl", "rde", "oracle"] = (
-        "pcsr"
-    )
+    method: Literal[
+        "pcsr", "pc2", "ncr", "bicro", "cream", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle"
+    ] = "pcsr"
     profile: str = "auto"
     output: str = "runs/pcsr"
     data: DataConfig = field(default_factory=DataConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -90,6 +117,14 @@ _AT_LEAST = {
     "train.threads": 0,
     "train.eval_batch_size": 1,
     "train.grad_clip": 0,
+    "train.weight_decay": 0,
+    "model.image_size": 0,
+    "model.encoder_lr": 0,
+    "model.prompt.tokens": 1,
+    "model.prompt.blocks": 1,
+    "model.prompt.heads": 1,
+    "d2s.weight": 0,
+    "d2s.all_violations": 0,
     "model.embed_dim": 2,
     "model.word_dim": 1,
     "model.gru_layers": 1,
@@ -116,6 +151,9 @@ _ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "loss.q", "
 _SHARES = (
     "model.dropout",
     "model.feature_dropout",
+    "model.token_drop",
+    "augment.flip",
+    "augment.words",
     "warmup.select_rate",
     "split.p_threshold",
     "split.min_noisy_frac",
@@ -134,7 +172,7 @@ _SHARES = (
 )
 
 
-_BETWEEN = {"replace.min_cos": (-1, 1), "pcs.votes_per_epoch": (1, 100)}
+_BETWEEN = {"augment.crop": (0.01, 1), "replace.min_cos": (-1, 1), "pcs.votes_per_epoch": (1, 100)}
 
 
 def value_of(config: Config, key: str) -> Any:
@@ -169,6 +207,9 @@ def check_config(config: Config) -> None:
         raise ConfigError(
             f"pcs.share_min: got {config.pcs.share_min}, expected a number up to pcs.share_max, {config.pcs.share_max}"
         )
+    if config.train.milestones != sorted(set(config.train.milestones)) or min(config.train.milestones, default=1) < 1:
+        raise ConfigError(f"train.milestones: got {config.train.milestones}, expected rising epochs from 1 on")
+    _check_encoders(config.model)
     if config.train.num_nets not in (1, 2):
         raise ConfigError(f"train.num_nets: got {config.train.num_nets}, expected 1 or 2")
     if config.train.epochs + config.warmup.epochs == 0:
@@ -179,6 +220,14 @@ def check_config(config: Config) -> None:
         )
     if config.replace.pool == "queue" and config.replace.by == "similarity" and config.model.head != "vse":
         raise ConfigError(f"replace.pool: a queue by similarity needs model.head vse, got {config.model.head}")
+
+
+def _check_encoders(model: ModelConfig) -> None:
+    if model.backbone == "hf" and model.head != "vse":
+        raise ConfigError(f"model.backbone: hf gives one vector an item, got model.head {model.head}; expected vse")
+    named = [key for key in PATH_KEYS if getattr(model, key)]
+    if model.backbone == "regions" and named:
+        raise ConfigError(f"model.{named[0]}: is not read with model.backbone regions; expected model.backbone hf")
 
 
 def settle(config: Config) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,28 @@ def differences(mine: Mapping[str, Any], other: Mapping[str, Any], prefix: str =
             yield key, a, b
 
 
-def fingerprint(dataset: Dataset, held: IdArray) -> dict[str, Any]:
+def _hash(texts: Iterable[np.ndarray]) -> str:
+    """Short hash of word ids."""
+    total = hashlib.sha256()
+    for ids in texts:
+        total.update(np.array([len(ids), *ids], dtype="<i8").tobytes())
+    return total.hexdigest()[:12]
+
+
+def fingerprint(dataset: Dataset, held: IdArray, dense: Iterable[np.ndarray] | None = None) -> dict[str, Any]:
     """What a checkpoint keeps about its training data: sizes and short hashes."""
     pairs = dataset.train
-    captions = hashlib.sha256()
-    for ids in pairs.tokens:
-        captions.update(np.array([len(ids), *ids], dtype="<i8").tobytes())
+    more = {} if dense is None else {"words of the dense texts": _hash(dense)}
     ends = pairs.regions.take(np.array([0, pairs.num_images - 1]))
     return {
         "regions of a picture": list(pairs.regions.shape[1:]),
         "pictures": pairs.num_images,
         "captions": pairs.num_captions,
         "vocabulary ids": len(dataset.vocabulary),
-        "words of the captions": captions.hexdigest()[:12],
+        "words of the captions": _hash(pairs.tokens),
         "features of the first and last picture": hashlib.sha256(ends.tobytes()).hexdigest()[:12],
         "held pictures (noise)": digest(held)[:12],
+        **more,
     }
 
 

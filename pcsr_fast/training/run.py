@@ -24,6 +24,7 @@ from pcsr_fast.machine import machine_facts
 from pcsr_fast.methods.base import IdArray
 from pcsr_fast.ops.scores import mean_scores, score_matrix_of
 from pcsr_fast.training.config import Config, as_dict, check_config
+from pcsr_fast.training.encoders import for_encoders
 from pcsr_fast.training.findings import find, write_findings, write_retrieval
 from pcsr_fast.training.observers import Observer, ProgressBar, Several, TensorBoard
 from pcsr_fast.training.summary import split_summary
@@ -33,7 +34,7 @@ from pcsr_fast.training.trainer import LAST, Trainer
 def prepare(config: Config) -> tuple[Dataset, IdArray, dict[str, Any]]:
     """Checked configuration -> checked data set, held pictures, facts about the noise."""
     check_config(config)
-    dataset = load_dataset(config.data)
+    dataset = for_encoders(load_dataset(config.data), config.model)
     if dataset.train.num_captions < 2:
         raise ConfigError(f"data: {dataset.name} has {dataset.train.num_captions} training pairs, expected at least 2")
     held, facts = held_images(config.noise, dataset.train.image_of_caption, dataset.train.num_images)

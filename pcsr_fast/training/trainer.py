@@ -16,17 +16,21 @@ from pcsr_fast.data.pairs import Dataset, PairSet
 from pcsr_fast.errors import CheckpointError, ConfigError, UserError
 from pcsr_fast.evaluation.metrics import evaluate_scores
 from pcsr_fast.files import write_text
-from pcsr_fast.methods import create_method, needs_head
+from pcsr_fast.methods import create_method, needs_dense, needs_head
 from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, SplitStatistics, Step, Visited, whole_partition
 from pcsr_fast.models.retrieval import head_of_net, seeded_model
 from pcsr_fast.ops.scores import Scores
-from pcsr_fast.training.batches import BatchSource, num_batches, shuffled, stream_seed
+from pcsr_fast.training.augment import Augmentation
+from pcsr_fast.training.batches import BatchSource, num_batches, shuffled
 from pcsr_fast.training.checkpoint import load_checkpoint, save_checkpoint, strip_prefix, with_prefix
 from pcsr_fast.training.config import Config, as_dict, settle
+from pcsr_fast.training.dense import dense_tokens
 from pcsr_fast.training.identity import check_same_data, check_same_run, fingerprint
 from pcsr_fast.training.observers import Observer
+from pcsr_fast.training.optimizers import make_optimizer, set_rate
 from pcsr_fast.training.passes import SplitPass, split_scores
 from pcsr_fast.training.state import Net, Position, Progress, collect, restore
+from pcsr_fast.training.streams import stream_seed
 from pcsr_fast.training.summary import epoch_line, split_summary
 
 LAST = Path("checkpoints") / "last.safetensors"
@@ -64,9 +68,7 @@ class Trainer:
             config.method, config, images=held, is_true=self.is_true, num_nets=train.num_nets, epochs=train.epochs
         )
         self.method.see([net.model for net in self.nets])
-        self.source = BatchSource(
-            dataset.train, held, batch_size=train.batch_size, device=self.device, stream=train.seed
-        )
+        self.source = self._batch_source()
         self.split_pass = SplitPass(
             dataset.train,
             held,
@@ -81,7 +83,7 @@ class Trainer:
                 f"method: {config.method} may train on {len(ids)} of {len(held)} pairs, expected at least 2"
             )
         self.everything = whole_partition(ids, len(held))
-        self.facts = {"config": as_dict(config), "data": fingerprint(dataset, held)}
+        self.facts = {"config": as_dict(config), "data": fingerprint(dataset, held, self.source.dense)}
         self.partitions: list[Partition] | None = None
         self.progress = Progress(position=self._first_position())
         self.clock = time.perf_counter()
@@ -98,8 +100,22 @@ class Trainer:
             num_classes=c.head.num_classes if needs_head(c.method, c) else 0,
             classifier_hidden=c.head.hidden,
             text_pool=c.head.text_pool,
+            prompted=needs_dense(c.method),
         ).to(self.device)
-        return Net(model, torch.optim.Adam(model.parameters(), lr=c.train.lr))
+        return Net(model, make_optimizer(model, c))
+
+    def _batch_source(self) -> BatchSource:
+        config, pairs, vocabulary = self.config, self.dataset.train, self.dataset.vocabulary
+        asked = needs_dense(config.method)
+        return BatchSource(
+            pairs,
+            self.held,
+            batch_size=config.train.batch_size,
+            device=self.device,
+            stream=config.train.seed,
+            augmentation=Augmentation(config.augment, config.train.seed, vocabulary),
+            dense=dense_tokens(pairs, self.held, config.d2s.dense_file, vocabulary) if asked else None,
+        )
 
     def _first_position(self) -> Position:
         return Position("warmup" if self.config.warmup.epochs else "train")
@@ -168,11 +184,11 @@ class Trainer:
         steps = self._steps(index)
         ids = {step.subset: self._subset_ids(partition, step.subset) for step in steps}
         total = num_batches(len(ids[steps[0].subset]), self.config.train.batch_size)
-        self._set_rate(net.optimizer)
+        set_rate(net.optimizer, self.rate())
         self.observer.begin_net(position.stage, position.epoch, index, position.step, total)
         net.model.train()
         while position.step < total:
-            self._iteration(index, net, partition, steps, ids)
+            self._iteration(index, net, partition, steps, ids, position.step / total)
             position.step += 1
             self.observer.step(self.progress.sums)
             self._save_if_asked(position.step)
@@ -187,7 +203,7 @@ class Trainer:
         return self.method.training_ids() if subset == "warmup" else partition.ids(subset)
 
     def _iteration(
-        self, index: int, net: Net, partition: Partition, steps: list[Step], ids: dict[str, IdArray]
+        self, index: int, net: Net, partition: Partition, steps: list[Step], ids: dict[str, IdArray], share: float
     ) -> None:
         position = self.progress.position
         name = (position.stage, position.epoch, index)
@@ -198,6 +214,7 @@ class Trainer:
             batch = self.source.nth(partition, step.subset, ids[step.subset], position.step, *name)
             if batch is None:
                 continue
+            batch.epoch, batch.share = position.epoch, share
             with self.precision():
                 losses = step.loss(net.model, batch, visited)
             if losses is None:
@@ -231,14 +248,13 @@ class Trainer:
             self.progress.replaced[0] += int((truth[captions] == images).sum())
             self.progress.replaced[1] += len(captions)
 
-    def _set_rate(self, optimizer: torch.optim.Optimizer) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = self.rate()
-
     def rate(self) -> float:
-        """Learning rate of the epoch under way: constant in the warm-up, then a step schedule."""
+        """Learning rate of the epoch under way: a step schedule, in the warm-up only where that is asked for."""
         train, position = self.config.train, self.progress.position
-        drops = position.epoch // train.lr_update if position.stage == "train" else 0
+        if position.stage == "warmup" and not train.decay_in_warmup:
+            return train.lr
+        epoch = position.epoch
+        drops = sum(epoch >= one for one in train.milestones) if train.milestones else epoch // train.lr_update
         return float(train.lr * train.lr_decay**drops)
 
     def precision(self) -> torch.autocast:
@@ -270,7 +286,7 @@ class Trainer:
         epoch = position.epoch + 1
         if position.stage == "warmup" and epoch == self.config.warmup.epochs:
             for net in self.nets:
-                net.optimizer = torch.optim.Adam(net.model.parameters(), lr=self.config.train.lr)
+                net.optimizer = make_optimizer(net.model, self.config)
             return Position("train" if self.config.train.epochs else "done")
         if position.stage == "train" and (epoch == self.config.train.epochs or early):
             return Position("done")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from rich.console import Console
 from pcsr_fast.data.synthetic import synthetic_dataset
 from pcsr_fast.data.write import write_precomp
 from pcsr_fast.methods.config import MethodConfig
-from pcsr_fast.models.config import ModelConfig
-from pcsr_fast.training.config import TrainConfig, as_dict, check_config, settle
+from pcsr_fast.models.config import ModelConfig, PromptConfig
+from pcsr_fast.training.config import AugmentConfig, TrainConfig, as_dict, check_config, settle
 from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.run import train
 
@@ -94,3 +95,32 @@ def test_an_epoch_on_such_files(name: str, tmp_path: Path) -> None:
     assert len(metrics["test"]["nets"]) == 2
     assert np.isfinite(metrics["test"]["ensemble"]["rsum"])
     assert sum(metrics["split"][0]["counts"].values()) == 90
+
+
+def test_d2s_has_the_settings_of_the_paper(
+    album: Path, encoders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """METHODS 6; and an epoch of each stage, in small, on raw pictures with dense texts from a file."""
+    config = settle(parse_config(["--config", "d2s_flickr30k"])[0])
+    check_config(config)
+    t, m = config.train, config.model
+    assert (t.optimizer, t.lr, t.weight_decay, t.epochs, t.milestones) == ("adamw", 2e-4, 1e-4, 30, [9, 15, 20, 25])
+    assert (t.lr_decay, t.decay_in_warmup, config.warmup.epochs, t.batch_size) == (0.3, True, 30, 128)
+    assert (m.embed_dim, m.dropout, m.token_drop, m.encoder_lr, m.prompt) == (
+        512,
+        0.2,
+        0.2,
+        0.1,
+        PromptConfig(100, 4, 4),
+    )
+    assert (config.augment, config.loss.margin) == (AugmentConfig(True, 0.6, 0.5, 0.2), 0.2)
+    dense = tmp_path / "dense.jsonl"
+    names = [path.name for path in sorted(album.glob("train*.png"))]
+    dense.write_text("\n".join(json.dumps({"image": name, "text": "a picture of red over grey"}) for name in names))
+    monkeypatch.chdir(encoders)
+    words = """--config d2s_flickr30k --model.image_path swin --model.text_path bert --model.image_size 16
+    --model.embed_dim 8 --model.prompt.tokens 3 --model.prompt.blocks 1 --model.prompt.heads 2 --warmup.epochs 1
+    --train.epochs 1 --train.batch_size 24 --train.device cpu --train.tensorboard false""".split()
+    paths = ["--data.path", str(album), "--d2s.dense_file", str(dense), "--output", str(tmp_path / "run")]
+    metrics, _ = train(parse_config([*words, *paths])[0], console=Console(file=io.StringIO()))
+    assert np.isfinite(metrics["test"]["ensemble"]["rsum"])
