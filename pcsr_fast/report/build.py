@@ -27,6 +27,7 @@ _CURVES = (
 )
 _METHODS = {
     "pcsr": "PCSR with adaptive pair optimisation",
+    "tsvc": "TSVC, a reconstruction from the abstract",
     "triplet": "Plain triplet loss, hardest negative",
     "infonce": "Plain InfoNCE",
     "oracle": "Oracle: triplet loss on the right pairs only",
@@ -49,17 +50,21 @@ def build_report(folder: Path, dataset: Dataset) -> Path:
         UserError: an artefact is missing, damaged or of another data set, or the page cannot be written.
     """
     run = read_run(Path(folder), dataset)
-    environment = Environment(
+    page = environment().get_template("report.html.j2").render(_content(run, dataset))
+    target = Path(folder) / "report.html"
+    write_text(target, page)
+    return target
+
+
+def environment() -> Environment:
+    """The package's templates."""
+    return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html.j2").render(_content(run, dataset))
-    target = Path(folder) / "report.html"
-    write_text(target, page)
-    return target
 
 
 def _content(run: Run, dataset: Dataset) -> dict[str, Any]:
