@@ -10,8 +10,9 @@ from pcsr_fast.methods.base import IdArray, Method
 from pcsr_fast.methods.baseline import Baseline
 from pcsr_fast.methods.config import MethodConfig
 from pcsr_fast.methods.pcsr import PCSR
+from pcsr_fast.methods.tsvc import TSVC
 
-METHODS = ("pcsr", "triplet", "infonce", "oracle")
+METHODS = ("pcsr", "tsvc", "triplet", "infonce", "oracle")
 
 
 def create_method(
@@ -32,6 +33,8 @@ def create_method(
     """
     if name == "pcsr":
         return PCSR(config, images, num_nets, epochs)
+    if name == "tsvc":
+        return TSVC(config, images, num_nets)
     everything = np.arange(len(images), dtype=np.int64)
     if name in ("triplet", "infonce"):
         return Baseline(config, everything, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -162,6 +162,10 @@ class Method(Protocol):
     needs_predictions: bool
     needs_embeddings: bool
 
+    def see(self, models: Sequence[RetrievalModel]) -> None:
+        """Called once, before anything else, with the nets that are going to be trained, in order."""
+        ...
+
     def training_ids(self) -> IdArray:
         """The pairs that training may see at all."""
         ...
@@ -188,6 +192,15 @@ class Method(Protocol):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned."""
+        ...
+
+
+@runtime_checkable
+class HasLookers(Protocol):
+    """A method whose split passes are made by other models than the nets that it trains."""
+
+    def lookers(self) -> Sequence[RetrievalModel]:
+        """The models that look at all pairs before a split, as many as there are nets."""
         ...
 
 

@@ -32,6 +32,9 @@ class Baseline:
         self.ids = np.asarray(ids, dtype=np.int64)
         self.kind = kind
 
+    def see(self, models: Sequence[RetrievalModel]) -> None:
+        """No other net is asked for anything."""
+
     def training_ids(self) -> IdArray:
         """The pairs given at construction."""
         return self.ids

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pcsr_fast.methods.tsvc_config import TsvcConfig
+
 
 @dataclass
 class WarmupConfig:
@@ -250,3 +252,4 @@ class MethodConfig:
     po: PoConfig = field(default_factory=PoConfig)
     replace: ReplaceConfig = field(default_factory=ReplaceConfig)
     apo: ApoConfig = field(default_factory=ApoConfig)
+    tsvc: TsvcConfig = field(default_factory=TsvcConfig)

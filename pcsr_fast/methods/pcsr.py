@@ -61,6 +61,9 @@ class PCSR:
         self.needs_predictions = config.head.enabled
         self.needs_embeddings = config.replace.pool == "clean_set"
 
+    def see(self, models: Sequence[RetrievalModel]) -> None:
+        """No other net is asked for anything."""
+
     def training_ids(self) -> IdArray:
         """All pairs: the method has to find the wrong ones itself."""
         return np.arange(len(self.images), dtype=np.int64)

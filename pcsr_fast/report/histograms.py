@@ -130,7 +130,7 @@ def consistency(run: Progress, axis: EpochAxis, net: int) -> Chart | None:
 def consistency_columns(run: Progress, axis: EpochAxis, net: int) -> list[tuple[int, dict[str, Any]]]:
     """Position on the axis and split of every epoch that has scores."""
     return [
-        (place, line["split"][net])
+        (int(place), line["split"][net])
         for place, line in zip(axis.positions, run.history, strict=True)
         if line["split"] and net < len(line["split"]) and line["split"][net]["pcs_histogram"]
     ]

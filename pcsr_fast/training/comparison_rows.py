@@ -44,9 +44,9 @@ def summarise(plan: Plan) -> list[dict[str, Any]]:
 def _row(row: Variant, ratio: float, results: Sequence[tuple[Run, dict[str, Any]]]) -> dict[str, Any]:
     ensembles = [result["test"]["ensemble"] for _, result in results]
     singles = [_mean_of_nets(result["test"]["nets"]) for _, result in results]
-    splits = [quality for _, result in results if (quality := mean_quality(result["split"]))]
+    splits = [found for _, result in results if (found := mean_quality(result["split"]))]
     seconds = _mean_std([result["seconds"] for _, result in results])
-    quality = {name: _mean_std([one[name] for one in splits]) for name in QUALITY if splits}
+    quality = {key: _mean_std([one[key] for one in splits]) for key in QUALITY if splits}
     return {
         "method": row.name,
         "base": row.method,
@@ -55,9 +55,9 @@ def _row(row: Variant, ratio: float, results: Sequence[tuple[Run, dict[str, Any]
         "seeds": len(results),
         "metrics": {name: _mean_std([one[name] for one in ensembles]) for name in ensembles[0]},
         "single": {name: _mean_std([one[name] for one in singles]) for name in singles[0]},
-        "split": {name: mean for name, (mean, _) in quality.items()} or None,
+        "split": {key: values[0] for key, values in quality.items()} or None,
         "seconds": seconds[0],
-        "spread": {**{name: std for name, (_, std) in quality.items()}, "seconds": seconds[1]},
+        "spread": {**{key: values[1] for key, values in quality.items()}, "seconds": seconds[1]},
         "runs": [_run(run, result) for run, result in results],
     }
 

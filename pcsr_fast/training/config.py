@@ -60,12 +60,13 @@ class Config(MethodConfig):
     """A training run.
 
     Attributes:
-        method: `pcsr`, `triplet` (VSE++), `infonce`, or `oracle` (triplet on the truly right pairs only).
+        method: `pcsr`, `tsvc` (a reconstruction from the abstract), `triplet` (VSE++), `infonce`, or `oracle` (triplet on the
+            truly right pairs only).
         profile: named set of switches that the configuration starts from; `auto` is `pcsr` for that method, else `plain`.
         output: folder of the run.
     """
 
-    method: Literal["pcsr", "triplet", "infonce", "oracle"] = "pcsr"
+    method: Literal["pcsr", "tsvc", "triplet", "infonce", "oracle"] = "pcsr"
     profile: str = "auto"
     output: str = "runs/pcsr"
     data: DataConfig = field(default_factory=DataConfig)
@@ -103,8 +104,9 @@ _AT_LEAST = {
     "apo.ambiguous.pair_weight": 0,
     "apo.refinable.weight": 0,
     "loss.margin": 0,
+    "tsvc.bins": 2,
 }
-_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "train.lr_decay")
+_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "train.lr_decay", "tsvc.scale")
 _SHARES = (
     "model.dropout",
     "model.feature_dropout",
@@ -117,6 +119,9 @@ _SHARES = (
     "noise.ratio",
     "warmup.q",
     "apo.clean.q",
+    "tsvc.min_label",
+    "tsvc.ema",
+    "tsvc.spread_ema",
     "apo.refinable.q",
     "apo.ambiguous.q",
 )
