@@ -14,8 +14,9 @@ from pcsr_fast.methods.decl import DECL
 from pcsr_fast.methods.ncr import NCR
 from pcsr_fast.methods.pc2 import PC2
 from pcsr_fast.methods.pcsr import PCSR
+from pcsr_fast.methods.tsvc import TSVC
 
-METHODS = ("pcsr", "pc2", "ncr", "bicro", "cream", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle")
+METHODS = ("pcsr", "pc2", "ncr", "bicro", "cream", "tsvc", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle")
 _BASELINES = {"triplet": "triplet", "infonce": "infonce", "rcl": "ccl_log", "rde": "tal"}
 _NCR_FAMILY = {"ncr": "triplet", "bicro": "triplet", "cream": "soft_infonce"}
 
@@ -50,6 +51,8 @@ def create_method(
         return (PC2 if name == "pc2" else PCSR)(config, images, num_nets, epochs)
     if name in _NCR_FAMILY:
         return NCR(config, len(images), num_nets, epochs, _NCR_FAMILY[name])
+    if name == "tsvc":
+        return TSVC(config, images, num_nets)
     everything = np.arange(len(images), dtype=np.int64)
     if name in _BASELINES:
         return Baseline(config, everything, _BASELINES[name])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pcsr_fast.methods.options import DeclConfig, LabelConfig, NcrConfig
+from pcsr_fast.methods.tsvc_config import TsvcConfig
 
 
 @dataclass
@@ -302,3 +303,4 @@ class MethodConfig:
     ncr: NcrConfig = field(default_factory=NcrConfig)
     decl: DeclConfig = field(default_factory=DeclConfig)
     d2s: D2SConfig = field(default_factory=D2SConfig)
+    tsvc: TsvcConfig = field(default_factory=TsvcConfig)

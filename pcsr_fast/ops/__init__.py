@@ -23,6 +23,13 @@ from pcsr_fast.reference.saf import FiltrationScores, SafParameters
 from pcsr_fast.reference.scan import ScanParameters
 from pcsr_fast.reference.sgr import SgrParameters
 from pcsr_fast.reference.values import minmax
+from pcsr_fast.reference.variation import (
+    adaptive_margin,
+    mutual_information,
+    positive_gaps,
+    variation_label,
+    variation_rates,
+)
 from pcsr_fast.reference.votes import controller_update, pcs_threshold_quantile, target_share
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "SafParameters",
     "ScanParameters",
     "SgrParameters",
+    "adaptive_margin",
     "best_captions_of_head",
     "bicro_label",
     "contrastive_loss",
@@ -53,9 +61,11 @@ __all__ = [
     "labelled_loss_from_scores",
     "match_texts",
     "minmax",
+    "mutual_information",
     "ncr_predict",
     "pair_losses",
     "pcs_threshold_quantile",
+    "positive_gaps",
     "prediction_oscillation",
     "retrieval_ranks",
     "retrieval_ranks_from_scores",
@@ -65,5 +75,7 @@ __all__ = [
     "target_share",
     "triplet_loss",
     "triplet_loss_from_scores",
+    "variation_label",
+    "variation_rates",
     "vote_consistency",
 ]

@@ -19,6 +19,13 @@ from pcsr_fast.reference.scan import ScanParameters, scan_similarity
 from pcsr_fast.reference.sgr import SgrParameters, sgr_similarity
 from pcsr_fast.reference.triplet import TripletParts, triplet_loss, triplet_loss_from_scores
 from pcsr_fast.reference.values import minmax
+from pcsr_fast.reference.variation import (
+    adaptive_margin,
+    mutual_information,
+    positive_gaps,
+    variation_label,
+    variation_rates,
+)
 from pcsr_fast.reference.votes import controller_update, pcs_threshold_quantile, target_share, vote_consistency
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "ScanParameters",
     "SgrParameters",
     "TripletParts",
+    "adaptive_margin",
     "bicro_label",
     "contrastive_loss",
     "contrastive_loss_from_scores",
@@ -50,9 +58,11 @@ __all__ = [
     "labelled_loss_from_scores",
     "match_texts",
     "minmax",
+    "mutual_information",
     "ncr_predict",
     "pair_losses",
     "pcs_threshold_quantile",
+    "positive_gaps",
     "prediction_oscillation",
     "retrieval_ranks",
     "retrieval_ranks_from_scores",
@@ -63,5 +73,7 @@ __all__ = [
     "target_share",
     "triplet_loss",
     "triplet_loss_from_scores",
+    "variation_label",
+    "variation_rates",
     "vote_consistency",
 ]

@@ -87,14 +87,15 @@ class Config(MethodConfig):
 
     Attributes:
         method: `pcsr`, `pc2`, `ncr`, `bicro`, `cream`, a loss on all pairs (`triplet`, which is VSE++; `infonce`, `rcl`,
-            `decl`, `rde`), `d2s`, or `oracle` (triplet on the truly right pairs only).
+            `decl`, `rde`), `tsvc` (a reconstruction from the abstract), `d2s`, or `oracle` (triplet on the truly right
+            pairs only).
         profile: named set of switches that the configuration starts from; `auto` is the one that bears the method's name,
             else `plain`.
         output: folder of the run.
     """
 
     method: Literal[
-        "pcsr", "pc2", "ncr", "bicro", "cream", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle"
+        "pcsr", "pc2", "ncr", "bicro", "cream", "tsvc", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle"
     ] = "pcsr"
     profile: str = "auto"
     output: str = "runs/pcsr"
@@ -146,8 +147,9 @@ _AT_LEAST = {
     "decl.triplet_weight": 0,
     "decl.eta": 0,
     "decl.negatives": 1,
+    "tsvc.bins": 2,
 }
-_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "loss.q", "train.lr_decay")
+_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "loss.q", "train.lr_decay", "tsvc.scale")
 _SHARES = (
     "model.dropout",
     "model.feature_dropout",
@@ -167,6 +169,9 @@ _SHARES = (
     "ncr.noisy_start",
     "ncr.hard_start",
     "apo.clean.q",
+    "tsvc.min_label",
+    "tsvc.ema",
+    "tsvc.spread_ema",
     "apo.refinable.q",
     "apo.ambiguous.q",
 )

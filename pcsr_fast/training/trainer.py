@@ -17,7 +17,17 @@ from pcsr_fast.errors import CheckpointError, ConfigError, UserError
 from pcsr_fast.evaluation.metrics import evaluate_scores
 from pcsr_fast.files import write_text
 from pcsr_fast.methods import create_method, needs_dense, needs_head
-from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, SplitStatistics, Step, Visited, whole_partition
+from pcsr_fast.methods.base import (
+    Batch,
+    HasLookers,
+    IdArray,
+    Losses,
+    Partition,
+    SplitStatistics,
+    Step,
+    Visited,
+    whole_partition,
+)
 from pcsr_fast.models.retrieval import head_of_net, seeded_model
 from pcsr_fast.ops.scores import Scores
 from pcsr_fast.training.augment import Augmentation
@@ -157,11 +167,13 @@ class Trainer:
     def split_statistics(self, epoch: int, *, embeddings: bool) -> list[SplitStatistics]:
         """What each net says about all pairs."""
         statistics = []
-        for index, net in enumerate(self.nets):
+        nets = [net.model for net in self.nets]
+        lookers = self.method.lookers() if isinstance(self.method, HasLookers) else nets
+        for index, model in enumerate(lookers):
             self.observer.activity(f"split pass, net {index}")
             with self.precision():
                 found = self.split_pass(
-                    net.model,
+                    model,
                     self.split_orders(epoch, index),
                     predictions=self.method.needs_predictions,
                     embeddings=embeddings,
