@@ -85,7 +85,7 @@ def test_help_shows_every_key_with_its_meaning(capsys: pytest.CaptureFixture[str
     assert ended.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     assert not [key for key in leaves(Config) if f"--{key} " not in text]
-    assert "learning rate of Adam" in text
+    assert "learning rate." in text
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -151,6 +151,8 @@ def test_read_yaml_merges_anchors(tmp_path: Path) -> None:
 def values_of(hint: Any) -> st.SearchStrategy[Any]:
     """Values of a configuration type that are likely to be in range."""
     origin = typing.get_origin(hint)
+    if origin is list:
+        return st.lists(values_of(typing.get_args(hint)[0]), max_size=3)
     if origin is Literal:
         return st.sampled_from(typing.get_args(hint))
     if origin in (types.UnionType, typing.Union):

@@ -37,7 +37,7 @@ SMALL = """
 NOISY_KINDS = {
     "pcsr": {"refinable", "ambiguous"},
     "cream": {"refinable", "ambiguous"},
-    **{name: {"refinable"} for name in ("pc2", "ncr", "bicro")},
+    **{name: {"refinable"} for name in ("pc2", "ncr", "bicro", "tsvc")},
 }
 
 
