@@ -308,5 +308,5 @@ def test_what_can_work_is_accepted(world: World, settings: dict[str, Any]):
 
 
 def test_an_unknown_method_is_refused(world: World):
-    with pytest.raises(ConfigError, match=r"method: got 'pcs', expected one of pcsr, triplet, infonce, oracle"):
+    with pytest.raises(ConfigError, match=r"method: got 'pcs', expected one of pcsr, .*oracle"):
         create_method("pcs", configured(), images=world.held, is_true=np.ones(PAIRS, dtype=bool), num_nets=1, epochs=1)
