@@ -14,8 +14,7 @@ from benchmarks.epoch import IMAGES, epoch_table
 from benchmarks.epoch import run as run_epoch
 from benchmarks.gpu_status import CHECKS, keep
 from benchmarks.ops import OPS, SIZES
-from benchmarks.prediction.phases import read_rows
-from benchmarks.prediction.predictions import COMPILED, prediction_table
+from benchmarks.prediction.predictions import Tables, prediction_table
 from benchmarks.profile import profile_table
 from benchmarks.profile import run as run_profile
 from benchmarks.readme import update
@@ -107,7 +106,7 @@ def main(words: list[str]) -> int:
         elif given.command == "profile":
             _profile()
         elif given.command == "predict":
-            print(prediction_table(read_rows(ROOT / COMPILED)))
+            print(prediction_table(Tables.read(ROOT)))
         elif given.command == "tune":
             print(run_tune())
         elif given.command == "gpu-ran":

@@ -36,6 +36,18 @@ def keep(folder: Path, check: str) -> Path:
     return path
 
 
+def faults(path: Path) -> str:
+    """What became of the faults put into the PTX of the real kernels, from the committed results; a paragraph."""
+    kept = json.loads(path.read_text(encoding="utf-8"))["total"]
+    noticed, tried = sum(kept["noticed"].values()), kept["tried"]
+    return (
+        f"Of {kept['mutants']:,} faults in the PTX of {kept['kernels']} kernels (a barrier, wait, commit, guard or branch "
+        f"gone), {tried:,} were tried:\n{noticed:,} are noticed, {kept['explained']} change nothing for a reason that is "
+        f"written down (`tests/kernels/ptx/redundant.toml`),\n{kept['survived']} are neither: "
+        f"{100 * kept['noticed or explained']:.1f} %. `{'/'.join(path.parts[-4:])}`.\n"
+    )
+
+
 def _state(record: Path) -> str:
     if not record.is_file():
         return NOT_RUN

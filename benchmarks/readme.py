@@ -1,6 +1,6 @@
 """Tables of the READMEs, from the committed results: what stands between `<!-- table: NAME -->` and `<!-- end -->`.
 
-NAME is a result's, or `speed` (headline cases of all ops), `benchmarks` (all cases, with plots) or `prediction`.
+NAME is a result's, or `speed` (headline cases of all ops), `benchmarks` (all cases, with plots), `prediction` or `faults`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from benchmarks.comparison import ROOT
 from benchmarks.end_to_end import end_to_end_table
 from benchmarks.epoch import epoch_table
 from benchmarks.ops import OPS
-from benchmarks.prediction.phases import read_rows
-from benchmarks.prediction.predictions import COMPILED, prediction_table
+from benchmarks.prediction.predictions import Tables, prediction_table
 from benchmarks.profile import profile_table
 from benchmarks.tables import op_table, summary_table
 from pcsr_fast.errors import DataError
@@ -68,7 +67,9 @@ def _block(root: Path, name: str) -> str:
         sections = (f"## {one['title']}\n\n{_picture(one, Path(RESULTS).name)}{op_table(one)}" for one in results)
         return "\n".join(sections)
     if name == "prediction":
-        return prediction_table(read_rows(root / COMPILED))
+        return prediction_table(Tables.read(root))
+    if name == "faults":
+        return gpu_status.faults(root / RESULTS / "gpu" / "mutations.json")
     result = _read(root, name)
     made = TABLES.get(result.get("kind", ""))
     return made(result) if made else comparison(result, name)

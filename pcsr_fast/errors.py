@@ -25,3 +25,7 @@ class BackendError(UserError):
 
 class DeviceError(RuntimeError):
     """CUDA refused to launch a kernel, or an earlier one failed; the message is CUDA's own."""
+
+
+class InUse(UserError):
+    """Another process is writing to the folder."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pcsr_fast.errors import UserError
+from pcsr_fast.errors import InUse, UserError
 
 _PART = ".part"
 
@@ -67,7 +67,8 @@ def exclusive(folder: str | os.PathLike[str], subfolder: str) -> Iterator[None]:
     What killed writes have left behind in it and in its `subfolder` is removed.
 
     Raises:
-        UserError: another process holds it, or it cannot be written.
+        InUse: another process holds it.
+        UserError: it cannot be written.
     """
     path = make_folder(folder)
     try:
@@ -78,7 +79,7 @@ def exclusive(folder: str | os.PathLike[str], subfolder: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"{path}: another process is writing here; expected a folder of its own") from error
+            raise InUse(f"{path}: another process is writing here; expected a folder of its own") from error
         except OSError:
             # A network disk without locks: two runs in one folder then go unnoticed.
             pass

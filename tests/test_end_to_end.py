@@ -151,3 +151,15 @@ def test_plain_training_and_the_oracle_share_the_trainer(planted: Path, tmp_path
     assert metrics["split"] is None
     assert not (tmp_path / "findings.safetensors").exists()
     assert metrics["test"]["ensemble"]["rsum"] > 3 * chance()
+
+
+@pytest.mark.parametrize("method", ["pc2", "ncr", "bicro", "cream", "rcl", "decl", "rde"])
+def test_relatives_learn_from_noisy_pairs(planted: Path, tmp_path: Path, method: str):
+    metrics, history = run(planted, tmp_path, model__head="vse", method=method)
+    assert metrics["profile"] == method
+    assert metrics["test"]["ensemble"]["rsum"] > 3 * chance()
+    if method in ("rcl", "decl", "rde"):
+        assert [set(line["loss"]) for line in history] == [{"warmup"}, {"warmup"}, {"clean"}, {"clean"}]
+    else:
+        assert "refinable" in history[-1]["loss"]
+        assert metrics["split"][0]["quality"]["auc"] > 0.7

@@ -10,11 +10,15 @@ from benchmarks.prediction.device import WARP, Device
 
 @dataclass(frozen=True)
 class Resources:
-    """What the compiler says of one kernel: warps and shared bytes a block, registers a thread."""
+    """What the compiler says of one kernel: warps and shared bytes a block, registers a thread.
+
+    epilogue: instructions a thread runs on a tile after its products.
+    """
 
     warps: int
     registers: int
     shared: int
+    epilogue: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Phase:
     """Work of all launches of one kernel.
 
     tiles: independent pieces that blocks share. products: operations by unit of the tensor cores or multipliers, in the
-    main loop; others: by unit, after it. cached, moved: bytes read from the second-level cache and from memory.
+    main loop; others: by unit, after it; beside: by unit that works while the others' instructions are issued. cached, moved:
+    bytes read from the second-level cache and from memory.
     in_flight: bytes a thread waits for at once, where memory is read without a pipeline.
     """
 
@@ -31,6 +36,7 @@ class Phase:
     tiles: int
     products: Mapping[str, float] = field(default_factory=dict)
     others: Mapping[str, float] = field(default_factory=dict)
+    beside: Mapping[str, float] = field(default_factory=dict)
     cached: float = 0.0
     moved: float = 0.0
     launches: int = 1
@@ -54,6 +60,7 @@ class Phase:
         return {
             "products": spread * sum(count / device.reached(unit) for unit, count in self.products.items()),
             "arithmetic": spread * sum(count / device.reached(unit) for unit, count in self.others.items()),
+            "beside": spread * sum(count / device.reached(unit) for unit, count in self.beside.items()),
             "cache": self.cached / device.cache_bandwidth,
             "memory": self.moved / bandwidth,
             "launches": self.launches * device.launch,
@@ -79,8 +86,8 @@ class Phase:
     def seconds(self, device: Device) -> float:
         """Of all launches. One block alone on a multiprocessor cannot hide what follows its main loop."""
         parts = self.parts(device)
-        products, arithmetic = parts["products"], parts["arithmetic"]
-        computing = max(products, arithmetic) if self.resident(device) > 1 else products + arithmetic
+        kinds = parts["products"], parts["arithmetic"], parts["beside"]
+        computing = max(kinds) if self.resident(device) > 1 else sum(kinds)
         return max(computing, parts["cache"], parts["memory"]) + parts["launches"]
 
     def bound(self, device: Device) -> str:

@@ -7,19 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.prediction.device import H100
+from benchmarks.prediction.device import H100, WARP
 from benchmarks.prediction.phase import Phase, Resources
 from pcsr_fast.kernels.triton.launch import Plan
 
-ARCHITECTURE, TARGET = 90, "sm_90"
+ARCHITECTURE, TARGET, CUDA_TARGET = 90, "sm_90", "sm_90a"
 # A product of the vendor's library: what its kernels are known to take on this architecture.
 LIBRARY = Resources(warps=12, registers=168, shared=200 * 1024)
 LIBRARY_TILE = (128, 256)
 SORT_LAUNCHES = 12  # of a radix sort of 64-bit keys with indices, each pass reading and writing both
 SORT_BYTES = 8 * 2 * 16
-SEARCH_INSTRUCTIONS = 14  # a score: bounds, group, order of floats, two arg-maxima
 SUM_INSTRUCTIONS = 10
-DOUBLE_OPERATIONS = 120  # a value: an exponential, two quotients, six sums
+# Of the mixtures, as nvdisasm lists them for sm_90: 24.8 (Triton) and 24.2 (CUDA) a value in the loop over values, of which
+# two are special; after a run of at least 32 values eight conversions, each a special one, and sums in float64, 110 in all
+# by 128 values and 40 by 32; in a part, once a thread, the parameters (CUDA: one thread) and the sums of all threads.
+VALUE_INSTRUCTIONS, RUN_VALUES, RUN_SUMS = 25.5, 32, 8
+PART_INSTRUCTIONS = {"triton": 800, "cuda": 400}
 SOFTMAX_INSTRUCTIONS = 20  # an entry: leaky ReLU, norms, exponential, quotient
 HALF, FULL = 2, 4
 
@@ -56,8 +59,20 @@ def resources(rows: Rows, kernel: str, dtype: str | None = None, **constants: An
     for row in rows:
         same = row["kernel"] == kernel and row["target"] == TARGET and (dtype is None or dtype in row["dtypes"])
         if same and constants.items() <= row["constants"].items():
-            return Resources(row["warps"], row["registers"], row["shared"])
+            return Resources(row["warps"], row["registers"], row["shared"], row.get("epilogue", 0))
     raise KeyError(f"no {kernel} for {TARGET} with {constants} of {dtype} in the table of compiled kernels")
+
+
+def cuda_resources(rows: Rows, kernel: str) -> Resources:
+    """Of a CUDA kernel by its whole name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for row in rows:
+        if (row["kernel"], row["target"]) == (kernel, CUDA_TARGET):
+            return Resources(row["threads"] // WARP, row["registers"], row["shared"])
+    raise KeyError(f"no {kernel} for {CUDA_TARGET} in the table of compiled kernels")
 
 
 def _tiles(rows: int, columns: int, tile: tuple[int, int]) -> int:
@@ -74,7 +89,7 @@ def search_phase(
         found,
         tiles,
         products={unit: 2.0 * rows * columns * width},
-        others={"instruction": float(SEARCH_INSTRUCTIONS * rows * columns)},
+        others={"instruction": float(tiles * found.warps * WARP * found.epilogue)},
         cached=float(tiles * sum(tile) * width * HALF),
         moved=float((rows + columns) * width * HALF),
     )
@@ -95,7 +110,7 @@ def scatter_phases(found: Resources, count: int, width: int, block: int) -> Iter
         2 * count * -(-width // block),
         moved=2.0 * count * width * HALF * 4,
         launches=2,
-        in_flight=3 * HALF * block // (found.warps * 32),
+        in_flight=3 * HALF * block // (found.warps * WARP),
     )
 
 
@@ -123,23 +138,26 @@ def reading_phase(name: str, found: Resources, plan: Plan, rows: int, columns: i
         others={"instruction": SUM_INSTRUCTIONS * scores, "special": scores},
         moved=moved * scores,
         launches=times * -(-rows // plan.chunk),
-        in_flight=FULL * plan.block_m * plan.block_n // (found.warps * 32),
+        in_flight=FULL * plan.block_m * plan.block_n // (found.warps * WARP),
     )
 
 
 def mixture_phases(
-    sums: Resources, step: Resources, parts: int, count: int, block: int, passes: int
+    backend: str, sums: Resources, step: Resources, parts: int, count: int, in_flight: int, passes: int
 ) -> Iterator[Phase]:
-    """EM: every pass reads all values; responsibilities and moments of each in float64, then one step by one block."""
+    """EM over float32 values: every pass reads all; responsibilities and moments of each in float32, then one step."""
     work = float(count) * passes
+    runs = RUN_SUMS * work / RUN_VALUES
+    threads = float(parts) * passes * sums.warps * WARP
     yield Phase(
         "sums under the responsibilities",
         sums,
         parts * passes,
-        others={"float64": DOUBLE_OPERATIONS * work, "special": 2 * work},
+        others={"instruction": VALUE_INSTRUCTIONS * work + PART_INSTRUCTIONS[backend] * threads},
+        beside={"special": 2 * work + runs},
         moved=FULL * work,
         launches=passes,
-        in_flight=FULL * block // (sums.warps * 32),
+        in_flight=in_flight,
     )
     yield Phase("step of EM", step, passes, moved=float(passes * parts * 7 * 8), launches=passes)
 

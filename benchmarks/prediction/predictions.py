@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -15,26 +17,41 @@ from benchmarks.prediction.phases import (
     Resources,
     Rows,
     attention_phase,
+    cuda_resources,
     library_product,
     mixture_phases,
+    read_rows,
     reading_phase,
     resources,
     scatter_phases,
     search_phase,
 )
 from benchmarks.tables import duration, table
-from pcsr_fast.floors import estimate
+from pcsr_fast.floors import EM_ITERATIONS, estimate
 from pcsr_fast.kernels.triton.attention_table import TABLE as HEADS
 from pcsr_fast.kernels.triton.groups import Tile
 from pcsr_fast.kernels.triton.launch import Plan
 from pcsr_fast.kernels.triton.launch_table import TABLE
 
-COMPILED = "benchmarks/results/gpu/triton_compile.jsonl"
+COMPILED = "benchmarks/results/gpu/triton_compile.jsonl", "benchmarks/results/gpu/cuda_compile.jsonl"
+CUDA_TILE = (128, 128)
 PEAKS = {"peak_flops": H100.peak("wgmma half"), "peak_bandwidth": 3.35e12}
 PAIRS, WIDTH = 65_536, 768
 VALUES, ITERATIONS = 100_000_000, 100
 BATCH, REGIONS, WORDS, JOINT, SIMILARITY, STEPS = 128, 36, 15, 1024, 256, 3
 SLOTS, REGION_TILE = 16, 64  # rows of a tile that a caption of 15 words takes, columns that 36 regions take
+
+
+class Tables(NamedTuple):
+    """What compilers say of the kernels of both backends."""
+
+    triton: Rows
+    cuda: Rows
+
+    @classmethod
+    def read(cls, root: Path) -> Tables:
+        """As they are committed in a checkout."""
+        return cls(*(read_rows(root / name) for name in COMPILED))
 
 
 def _floor(op: str, *shapes: tuple[int, ...], dtype: torch.dtype = torch.bfloat16, backward: bool = False) -> float:
@@ -47,19 +64,19 @@ def _plan(work: str) -> Plan:
 
 def _search(rows: Rows, images: int, texts: int, width: int) -> Phase:
     plan = _plan("search")
-    found = resources(rows, "search_kernel", "bf16", BLOCK_M=plan.block_m, BLOCK_N=plan.block_n, SHIFT=0, LOADED=False)
+    tile = {"BLOCK_M": plan.block_m, "BLOCK_N": plan.block_n}
+    found = resources(rows, "search_kernel", "bf16", **tile, SHIFT=0, LOADED=False, OWN=True)
     return search_phase(
         "hardest negatives, fused", found, "wgmma half", (plan.block_m, plan.block_n), images, texts, width
     )
 
 
-def _triplet(rows: Rows) -> Prediction:
-    scatter = resources(rows, "scatter_kernel", "bf16")
-    phases = [_search(rows, PAIRS, PAIRS, WIDTH), *scatter_phases(scatter, PAIRS, WIDTH, 1024)]
+def _triplet(backend: str, search: Phase, scatter: Resources, block: int) -> Prediction:
+    """K1, forward and backward: a search, then a gradient by blocks of `block` columns."""
+    phases = [search, *scatter_phases(scatter, PAIRS, WIDTH, block)]
     floor = _floor("triplet_loss", (PAIRS, WIDTH), (PAIRS, WIDTH), backward=True)
-    return Prediction(
-        "triplet_loss, hardest, forward + backward", f"{PAIRS} x {WIDTH} bf16", "triton", floor, phases, 12e-3
-    )
+    name, size = "triplet_loss, hardest, forward + backward", f"{PAIRS} x {WIDTH} bf16"
+    return Prediction(name, size, backend, floor, phases, 12e-3)
 
 
 def _contrastive(rows: Rows) -> Prediction:
@@ -79,29 +96,48 @@ def _contrastive(rows: Rows) -> Prediction:
     )
 
 
-def _mixture(rows: Rows) -> Prediction:
-    from pcsr_fast.kernels.triton.mixture import BLOCK, PARTS
-
-    sums, step = (
-        resources(rows, "sums_kernel", "fp32", KIND=0, STAGE=1),
-        resources(rows, "step_kernel", KIND=0, STAGE=1),
-    )
-    phases = list(mixture_phases(sums, step, PARTS, VALUES, BLOCK, ITERATIONS))
-    # The floor of `estimate` is of ten iterations.
-    floor = ITERATIONS / 10 * _floor("fit_mixture", (VALUES,), dtype=torch.float32)
-    return Prediction(
-        f"fit_mixture, gaussian, {ITERATIONS} iterations", f"{VALUES:,} values", "triton", floor, phases, 15e-3
-    )
+def _mixture(backend: str, sums: Resources, step: Resources, parts: int, in_flight: int) -> Prediction:
+    """K3; in_flight: bytes that a thread has asked for before it needs the first of them."""
+    phases = list(mixture_phases(backend, sums, step, parts, VALUES, in_flight, ITERATIONS))
+    more = (ITERATIONS - EM_ITERATIONS) * 4 * VALUES  # bytes that `estimate` does not count
+    floor = _floor("fit_mixture", (VALUES,), dtype=torch.float32) + more / PEAKS["peak_bandwidth"]
+    name, size = f"fit_mixture, gaussian, {ITERATIONS} iterations", f"{VALUES:,} values"
+    return Prediction(name, size, backend, floor, phases, 15e-3)
 
 
-def _ranks(rows: Rows) -> Prediction:
+def _ranks(backend: str, found: Resources, unit: str, tile: tuple[int, int]) -> Prediction:
+    """K5."""
     images, texts, width = 5000, 25_000, 1024
+    phase = search_phase("counts of both directions", found, unit, tile, images, texts, width)
+    floor = _floor("retrieval_ranks", (images, width), (texts, width))
+    return Prediction("retrieval_ranks", f"{images} x {texts} x {width} bf16", backend, floor, [phase])
+
+
+def _of_triton(rows: Rows) -> Iterator[Prediction]:
+    from pcsr_fast.kernels.triton.mixture import FLOAT32_PARTS
+
+    search = _search(rows, PAIRS, PAIRS, WIDTH)
+    yield _triplet("triton", search, resources(rows, "scatter_kernel", "bf16"), 1024)
+    yield _contrastive(rows)
+    step = resources(rows, "step_kernel", KIND=0, STAGE=1)
+    yield _mixture("triton", resources(rows, "float32_sums_kernel", "fp32"), step, FLOAT32_PARTS, 2 * 16)
     plan = _plan("ranks")
     tile = (plan.block_m, plan.block_n)
     found = resources(rows, "ranks_kernel", "bf16", BLOCK_M=plan.block_m, BLOCK_N=plan.block_n, LOADED=False)
-    phase = search_phase("counts of both directions", found, "wgmma half", tile, images, texts, width)
-    floor = _floor("retrieval_ranks", (images, width), (texts, width))
-    return Prediction("retrieval_ranks", f"{images} x {texts} x {width} bf16", "triton", floor, [phase])
+    yield _ranks("triton", found, "wgmma half", tile)
+    yield from _heads(rows)
+
+
+def _of_cuda(rows: Rows) -> Iterator[Prediction]:
+    from pcsr_fast.ops.cuda.mixture import FLOAT32_PARTS
+
+    found = cuda_resources(rows, "walk_wide_tiles<wgmma_bf16, HardestNegatives>")
+    search = search_phase("hardest negatives by wgmma", found, "wgmma half", CUDA_TILE, PAIRS, PAIRS, WIDTH)
+    yield _triplet("cuda", search, cuda_resources(rows, "side_gradient<BFloat16>"), WIDTH)
+    sums, step = (cuda_resources(rows, name) for name in ("mixture_float32_sums<true>", "mixture_step"))
+    yield _mixture("cuda", sums, step, FLOAT32_PARTS, 3 * 16)
+    counts = cuda_resources(rows, "walk_tiles<TensorCores<Halves<BFloat16, mma_bf16>, 2>, RankCounts>")
+    yield _ranks("cuda", counts, "mma half", CUDA_TILE)
 
 
 def _heads(rows: Rows) -> Iterator[Prediction]:
@@ -176,20 +212,21 @@ def _heads(rows: Rows) -> Iterator[Prediction]:
     yield Prediction("cross_attention_similarity, SGR", size, "triton", floor, phases)
 
 
-def predictions(rows: Rows) -> list[Prediction]:
-    """All of them, from a table of compiled kernels."""
-    return [_triplet(rows), _contrastive(rows), _mixture(rows), _ranks(rows), *_heads(rows)]
+def predictions(tables: Tables) -> list[Prediction]:
+    """All of them, from the tables of compiled kernels."""
+    return [*_of_triton(tables.triton), *_of_cuda(tables.cuda)]
 
 
-def prediction_table(rows: Rows) -> str:
+def prediction_table(tables: Tables) -> str:
     """Predicted times beside floors and targets, and the phases they are made of."""
     lines = [["op", "size", "backend", "floor", "predicted", "target on paper"]]
-    parts = [["op", "phase", "predicted", "bound by", "blocks a multiprocessor", "occupancy"]]
-    for one in predictions(rows):
+    parts = [["op", "backend", "phase", "predicted", "bound by", "blocks a multiprocessor", "occupancy"]]
+    for one in predictions(tables):
         target = duration(one.target) if one.target else "-"
         lines.append([one.op, one.size, one.backend, duration(one.floor), duration(one.seconds), target])
         for phase in one.phases:
             held = [str(phase.resident(H100)), f"{100 * phase.occupancy(H100):.0f} %"]
-            parts.append([one.op, phase.kernel, duration(phase.seconds(H100)), phase.bound(H100), *held])
+            seconds = duration(phase.seconds(H100))
+            parts.append([one.op, one.backend, phase.kernel, seconds, phase.bound(H100), *held])
     heading = f"PREDICTED for an {H100.name} from arithmetic; nobody has measured this.\n\n"
-    return f"{heading}{table(lines, 3)}\n{table(parts, 4)}"
+    return f"{heading}{table(lines, 3)}\n{table(parts, 5)}"

@@ -1,6 +1,6 @@
 // Launches of the mixtures (KERNELS 1, K3).
 #include "launch.h"
-#include "mixture.cuh"
+#include "mixture_float32.cuh"
 
 using namespace pcsr::cuda;
 
@@ -14,6 +14,24 @@ cudaError_t pass(const Queue& queue, const Values& values, const unsigned char* 
                  const Mixture* state, double* partials, std::int64_t parts) {
     return launch(queue, &mixture_sums<T>, parts, MIXTURE_THREADS, SHARED, static_cast<const T*>(values.data),
                   values.count, assigned, step.kind, state, partials);
+}
+
+cudaError_t float32_pass(const Queue& queue, const Values& values, const Mixture* state, double* partials,
+                         std::int64_t parts) {
+    const auto* data = static_cast<const float*>(values.data);
+    const bool aligned = reinterpret_cast<std::uintptr_t>(data) % alignof(float4) == 0;
+    return launch(queue, aligned ? &mixture_float32_sums<true> : &mixture_float32_sums<false>, parts, MIXTURE_THREADS,
+                  sizeof(Float32Memory), data, values.count, state, partials);
+}
+
+cudaError_t any_pass(const Queue& queue, const Values& values, const unsigned char* assigned, const MixtureStep& step,
+                     const Mixture* state, double* partials, std::int64_t parts) {
+    if (values.wide) {
+        return pass<double>(queue, values, assigned, step, state, partials, parts);
+    }
+    const bool narrow = step.kind == MixtureKind::gaussian && step.stage == MixtureStage::iterate;
+    return narrow ? float32_pass(queue, values, state, partials, parts)
+                  : pass<float>(queue, values, assigned, step, state, partials, parts);
 }
 
 template <class T>
@@ -32,8 +50,7 @@ extern "C" {
 
 int pcsr_cuda_mixture_pass(const Queue* queue, const Values* values, const unsigned char* assigned,
                            const MixtureStep* step, Mixture* state, double* partials, std::int64_t parts) {
-    const cudaError_t error = values->wide ? pass<double>(*queue, *values, assigned, *step, state, partials, parts)
-                                           : pass<float>(*queue, *values, assigned, *step, state, partials, parts);
+    const cudaError_t error = any_pass(*queue, *values, assigned, *step, state, partials, parts);
     return error != cudaSuccess ? error
                                 : launch(*queue, &mixture_step, 1, MIXTURE_THREADS, SHARED,
                                          static_cast<const double*>(partials), parts, *step, state);

@@ -1,6 +1,6 @@
 // K3: two-component mixtures, all on the device: sums under the responsibilities, then one step of EM by a single
-// thread (METHODS 2.3; KERNELS 1). In float64; moments are taken about each component's last mean, so that no variance
-// cancels.
+// thread (METHODS 2.3; KERNELS 1). In float64 (iterations of Gaussians over float32 values: mixture_float32.cuh);
+// moments are taken about each component's last mean, so that no variance cancels.
 #pragma once
 
 #include "mma.cuh"
@@ -22,18 +22,31 @@ struct Densities {
     double second[2];
 };
 
+// log(weight density(x)) = offset + first (x - mean)^2.
+struct Gaussian {
+    double mean;
+    double offset;
+    double first;
+};
+
+__device__ __forceinline__ Gaussian gaussian_of(const Mixture& state, int k) {
+    return {state.mean[k], log(state.weight[k]) - 0.5 * log(2 * M_PI * state.variance[k]), -0.5 / state.variance[k]};
+}
+
 __device__ __forceinline__ Densities densities_of(const Mixture& state, MixtureKind kind) {
     Densities d;
     for (int k = 0; k < 2; ++k) {
-        d.mean[k] = state.mean[k];
         if (kind == MixtureKind::beta) {
             const double a = state.a[k], b = state.b[k];
+            d.mean[k] = state.mean[k];
             d.offset[k] = log(state.weight[k]) + lgamma(a + b) - lgamma(a) - lgamma(b);
             d.first[k] = a - 1;
             d.second[k] = b - 1;
         } else {
-            d.offset[k] = log(state.weight[k]) - 0.5 * log(2 * M_PI * state.variance[k]);
-            d.first[k] = -0.5 / state.variance[k];
+            const Gaussian own = gaussian_of(state, k);
+            d.mean[k] = own.mean;
+            d.offset[k] = own.offset;
+            d.first[k] = own.first;
             d.second[k] = 0;
         }
     }

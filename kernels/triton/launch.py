@@ -65,6 +65,12 @@ class Sides(NamedTuple):
             return numbers, numbers
         return self.row_ids, self.column_ids
 
+    def ids_of(self, rows: slice) -> tuple[Tensor, Tensor] | None:
+        """The ids of some rows and of all columns, if there are any."""
+        if self.row_ids is None or self.column_ids is None:
+            return None
+        return self.row_ids[rows], self.column_ids
+
 
 class Source(NamedTuple):
     """Where scores (rows, columns) come from: the product x y^T, or x itself where there is no y."""

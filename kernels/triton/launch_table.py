@@ -23,14 +23,14 @@ def _halves(plan: Plan) -> dict[str, Plan]:
     return {"bfloat16": plan, "float16": plan}
 
 
-# "search" finds hardest negatives, "shifted search" after a margin is added. "sums" gathers hinges and softmaxes and turns
-# them into slopes: there a chunk of scores is computed once for both directions. "tf32x3" are float32 inputs as three
-# products on tensor cores.
+# "search" finds hardest negatives, "shifted search" after a margin is added, "grouped search" with ids. "sums" gathers hinges
+# and softmaxes and turns them into slopes: there a chunk of scores is computed once for both directions. "tf32x3" are float32
+# inputs as three products on tensor cores.
 TABLE: dict[tuple[int | str, str], dict[str, Plan]] = {
     (80, "search"): _PLAIN
     | {"tf32x3": Plan("fused", 128, 64, 32, stages=2, precision="tf32x3")}
     | _halves(Plan("fused", 128, 128, 64)),
-    (90, "search"): _PLAIN
+    (90, "search"): {"float32": Plan("fused", 128, 64, 16, stages=3)}
     | {"tf32x3": Plan("fused", 128, 128, 32, stages=2, precision="tf32x3")}
     | _halves(Plan("fused", 128, 128, 64)),
     (100, "search"): _PLAIN
@@ -42,11 +42,14 @@ TABLE |= {
     (architecture, "sums"): dict.fromkeys(("float32", "tf32x3", "bfloat16", "float16"), READING)
     for architecture in (*ARCHITECTURES, "hip")
 }
-
-
+# Weights of the grouped form would spill in the wider tile.
+TABLE[100, "sums"] = dict.fromkeys(TABLE[100, "sums"], READING._replace(block_n=32))
 TABLE |= {(architecture, "shifted search"): TABLE[architecture, "search"] for architecture in (*ARCHITECTURES, "hip")}
 # The second-level cache feeds a tile of 256 x 128 a quarter less than two of 128 x 128; a margin would not fit beside it.
 TABLE[90, "search"] = TABLE[90, "search"] | _halves(Plan("fused", 256, 128, 64))
+# On sm_100 a thread holds so many columns that 64-bit ids of all would not fit beside their scores.
+TABLE |= {(architecture, "grouped search"): TABLE[architecture, "search"] for architecture in (*ARCHITECTURES, "hip")}
+TABLE[100, "grouped search"] = TABLE[100, "search"] | _halves(Plan("fused", 128, 64, 64))
 # "ranks" has two comparisons an entry: plain float32, and on sm_100 all, would spill in the tile of a search.
 TABLE |= {
     (architecture, "ranks"): TABLE[architecture, "shifted search"] | {"float32": Plan("fused", 128, 64, 16, stages=3)}
@@ -87,6 +90,8 @@ def plan_for(work: str, dtype: torch.dtype, device: torch.device, exact: bool = 
     return Plan(**found) if found else TABLE[architecture_of(device), work][name]
 
 
-def reading_plan() -> Plan:
+def reading_plan(device: torch.device) -> Plan:
     """The plan for scores that are there."""
-    return INTERPRETED._replace(schedule="chunked") if interpreting() else READING
+    if interpreting():
+        return INTERPRETED._replace(schedule="chunked")
+    return TABLE[architecture_of(device), "sums"]["float32"]

@@ -1,8 +1,8 @@
 """Two-component mixtures: sums under the responsibilities, then one step of EM by a single program (KERNELS 1, K3).
 
-All in float64, moments about each component's last mean, so that no variance cancels. Parts of the values are fixed and
-joined in order: results are deterministic and the same on every device. The host reads nothing between the steps; once
-the stop rule of the Gaussians holds, those still queued do nothing.
+All in float64 (float32 values of Gaussians: see `mixture_float32`), moments about each component's last mean, so that no
+variance cancels. Parts of the values are fixed and joined in order: results are deterministic and the same on every
+device. The host reads nothing between the steps; once the stop rule of the Gaussians holds, those still queued do nothing.
 """
 
 from __future__ import annotations
@@ -13,22 +13,39 @@ from torch import Tensor
 import triton
 import triton.language as tl
 
-from .mixture_terms import BETA, component, density, floored, held, responsibility, shapes
+from .mixture_float32 import AT_ONCE, float32_sums_kernel
+from .mixture_terms import (
+    ALONE,
+    BETA,
+    BOUND,
+    CONVERGED,
+    ITERATIONS,
+    LEAST_VARIANCE,
+    MEAN,
+    OVERALL_MEAN,
+    OVERALL_VARIANCE,
+    VARIANCE,
+    WEIGHT,
+    A,
+    B,
+    component,
+    density,
+    floored,
+    held,
+    responsibility,
+    shapes,
+)
 
 KINDS = {"gaussian": 0, "beta": BETA.value}
 START, ITERATE, SINGLE = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 
-# Where the numbers of a state lie; means, variances, weights, a and b are pairs.
-MEAN, VARIANCE, WEIGHT, A, B = (tl.constexpr(2 * place) for place in range(5))
-BOUND, ITERATIONS, CONVERGED, LEAST_VARIANCE, OVERALL_MEAN, OVERALL_VARIANCE, ALONE = (
-    tl.constexpr(place) for place in range(10, 17)
-)
 NUMBERS = 17
 SUMS = 7
 BLOCK = 512
 MOST_BLOCKS = 512  # of a part: a product of so many factors up to 2 is finite
 LEAST_BLOCKS = 8
 PARTS = 2048  # so many where the blocks allow it
+FLOAT32_PARTS = 660  # a wave of an H100: five on each of its 132 multiprocessors
 
 EXTRA_MASS = tl.constexpr(10 * 2.0**-52)  # scikit-learn's
 
@@ -122,10 +139,10 @@ def _keep_overall(state, low, low_mean, high, high_mean):
 
 
 @triton.jit
-def _maximise(state, sums, total, reg_covar, K: tl.constexpr, KIND: tl.constexpr):
-    """The M step of one component; returns its variance."""
+def _maximise(state, sums, last_mean, total, reg_covar, K: tl.constexpr, KIND: tl.constexpr):
+    """The M step of one component, whose sums are about its last mean; returns its variance."""
     EXTRA: tl.constexpr = 0.0 if KIND == BETA else EXTRA_MASS
-    mean, variance = component(tl.load(state + MEAN + K), sums[0], sums[1], sums[2], EXTRA)
+    mean, variance = component(last_mean, sums[0], sums[1], sums[2], EXTRA)
     if KIND == BETA:
         a, b = shapes(mean, variance)
         mean = a / (a + b)
@@ -153,20 +170,23 @@ def step_kernel(partials, state, settings, parts, BLOCK: tl.constexpr, KIND: tl.
         high_square = _joined(partials + 5 * parts, parts, BLOCK)
         total = low_mass + high_mass
         bound = _joined(partials + 6 * parts, parts, BLOCK) / total
+        low_mean, high_mean, least = tl.load(state + MEAN), tl.load(state + MEAN + 1), tl.load(state + LEAST_VARIANCE)
+        last_bound, iterations = tl.load(state + BOUND), tl.load(state + ITERATIONS)
+        tl.debug_barrier()  # every thread has read what one writes
         if STAGE == SINGLE:
             tl.store(state + ALONE, bound)
         else:
             low, high = (low_mass, low_shift, low_square), (high_mass, high_shift, high_square)
-            _keep_overall(state, low, tl.load(state + MEAN), high, tl.load(state + MEAN + 1))
+            _keep_overall(state, low, low_mean, high, high_mean)
             reg_covar = tl.load(settings + 1)
-            least = _maximise(state, low, total, reg_covar, 0, KIND)
-            least = tl.minimum(least, _maximise(state, high, total, reg_covar, 1, KIND))
-            tl.store(state + LEAST_VARIANCE, tl.minimum(least, tl.load(state + LEAST_VARIANCE)))
+            least = tl.minimum(least, _maximise(state, low, low_mean, total, reg_covar, 0, KIND))
+            least = tl.minimum(least, _maximise(state, high, high_mean, total, reg_covar, 1, KIND))
+            tl.store(state + LEAST_VARIANCE, least)
         if STAGE == ITERATE:
-            change = tl.abs(bound - tl.load(state + BOUND))
+            change = tl.abs(bound - last_bound)
             tl.store(state + CONVERGED, (change < tl.load(settings)).to(tl.float64))
             tl.store(state + BOUND, bound)
-            tl.store(state + ITERATIONS, tl.load(state + ITERATIONS) + 1.0)
+            tl.store(state + ITERATIONS, iterations + 1.0)
 
 
 @triton.jit
@@ -192,6 +212,7 @@ def two_means_kernel(ordered, sums, centres, count, steps):
     """
     low, high = tl.load(centres), tl.load(centres + 1)
     total = tl.load(sums + count - 1)
+    tl.debug_barrier()  # every thread has read what one writes
     cut = tl.full((), -1, tl.int64)
     step, moves = tl.full((), 0, tl.int32), cut < 0
     while moves:
@@ -223,8 +244,10 @@ class Passes:
 
     def __init__(self, values: Tensor, kind: str, tol: float, reg_covar: float) -> None:
         self.values, self.kind = values, KINDS[kind]
+        self.float32 = values.dtype == torch.float32 and self.kind != BETA.value
+        parts, least = (FLOAT32_PARTS, AT_ONCE.value) if self.float32 else (PARTS, LEAST_BLOCKS)
         blocks = triton.cdiv(values.shape[0], BLOCK)
-        self.part_values = BLOCK * min(blocks, MOST_BLOCKS, max(LEAST_BLOCKS, triton.cdiv(blocks, PARTS)))
+        self.part_values = BLOCK * min(MOST_BLOCKS, least * triton.cdiv(blocks, parts * least))
         self.parts = triton.cdiv(values.shape[0], self.part_values)
         options = {"dtype": torch.float64, "device": values.device}
         self.partials = torch.empty(SUMS, self.parts, **options)
@@ -234,20 +257,15 @@ class Passes:
     def step(self, state: Tensor, stage: int, assigned: Tensor | None = None) -> None:
         """Queue one pass and the step of `state` (17,) that follows; assigned (N,) uint8."""
         constants = {"KIND": self.kind, "STAGE": stage}
-        given = self.values if assigned is None else assigned
-        sums_kernel[(self.parts,)](
-            self.values,
-            given,
-            state,
-            self.partials,
-            self.values.shape[0],
-            self.part_values,
-            self.parts,
-            BLOCK=BLOCK,
-            **constants,
-            num_warps=4,
-        )
-        step_kernel[(1,)](self.partials, state, self.settings, self.parts, BLOCK=1024, **constants, num_warps=4)
+        shape = self.values.shape[0], self.part_values, self.parts
+        if self.float32 and stage == ITERATE.value:
+            float32_sums_kernel[(self.parts,)](self.values, state, self.partials, *shape, ROWS=BLOCK // 4, num_warps=4)
+        else:
+            given = self.values if assigned is None else assigned
+            sums_kernel[(self.parts,)](
+                self.values, given, state, self.partials, *shape, BLOCK=BLOCK, **constants, num_warps=4
+            )
+        step_kernel[(1,)](self.partials, state, self.settings, self.parts, BLOCK=1024, **constants, num_warps=8)
 
 
 def posterior(values: Tensor, kind: str, state: Tensor, ends: tuple[float, float]) -> Tensor:

@@ -14,6 +14,12 @@ SHAPE_VARIANCE_FLOOR = tl.constexpr(1e-8)
 TWO_PI = tl.constexpr(2 * math.pi)
 HALF_LOG_TWO_PI = tl.constexpr(0.5 * math.log(2 * math.pi))
 
+# Where the numbers of a state lie; means, variances, weights, a and b are pairs.
+MEAN, VARIANCE, WEIGHT, A, B = (tl.constexpr(2 * place) for place in range(5))
+BOUND, ITERATIONS, CONVERGED, LEAST_VARIANCE, OVERALL_MEAN, OVERALL_VARIANCE, ALONE = (
+    tl.constexpr(place) for place in range(10, 17)
+)
+
 
 @triton.jit
 def log_gamma(z):

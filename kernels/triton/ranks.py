@@ -14,7 +14,7 @@ import triton.language as tl
 
 from .launch import Plan, Sides, Source, programs, sources
 from .search import own_scores
-from .tiles import number_of_tiles, order_of, packed, places_of_tile, score_of, tile_of_scores, unpacked
+from .tiles import corner_of_tile, number_of_tiles, order_of, packed, score_of, tile_of_scores, unpacked
 
 PESSIMISTIC = tl.constexpr(0)  # a NaN score comes first too
 OPTIMISTIC = tl.constexpr(1)
@@ -69,7 +69,8 @@ def ranks_kernel(
     """Add to the ranks of N images, the first of them image `first_row` of all, and of M captions."""
     tiles = number_of_tiles(N, M, BLOCK_M, BLOCK_N)
     for tile in range(tl.program_id(0).to(tl.int64), tiles, tl.num_programs(0)):
-        rows, columns = places_of_tile(tile, N, M, GROUP, BLOCK_M, BLOCK_N)
+        top, left = corner_of_tile(tile, N, M, GROUP, BLOCK_M, BLOCK_N)
+        rows, columns = top + tl.arange(0, BLOCK_M), left + tl.arange(0, BLOCK_N)
         scores = tile_of_scores(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
         images = (rows + first_row)[:, None]
         own_image = tl.load(image_of_text + columns, mask=columns < M, other=0).to(tl.int32)[None, :]

@@ -15,17 +15,19 @@ import triton.language as tl
 from .launch import Plan, Sides, Source, programs, sources
 from .tiles import (
     COLUMN_SHIFT,
-    LOWEST_KEY,
+    FARTHEST,
     MATRIX_SHIFT,
     MINUS_INFINITY_KEY,
     NO_SHIFT,
     ROW_SHIFT,
-    first_largest,
+    corner_of_tile,
+    first_of,
+    largest_of_columns,
+    largest_of_rows,
     number_of_tiles,
     order_of,
     own_scores_kernel,
     packed,
-    places_of_tile,
     same_id,
     score_of,
     shifted,
@@ -61,19 +63,36 @@ def search_kernel(
     PRECISION: tl.constexpr,
     WIDE: tl.constexpr,
     LOADED: tl.constexpr,
+    OWN: tl.constexpr,
 ):
-    """Best packed (score, index) of N rows and M columns. Row r of the block is row first_row + r of the whole."""
+    """Best packed (score, index) of N rows and M columns. Row r of the block is row first_row + r of the whole.
+
+    OWN: there are no ids, a row's group is its own column: only tiles on the diagonal or at an edge are masked.
+    """
     tiles = number_of_tiles(N, M, BLOCK_M, BLOCK_N)
     for tile in range(tl.program_id(0).to(tl.int64), tiles, tl.num_programs(0)):
-        rows, columns = places_of_tile(tile, N, M, GROUP, BLOCK_M, BLOCK_N)
+        top, left = corner_of_tile(tile, N, M, GROUP, BLOCK_M, BLOCK_N)
+        rows, columns = top + tl.arange(0, BLOCK_M), left + tl.arange(0, BLOCK_N)
         scores = tile_of_scores(x, y, rows, columns, N, M, D, x_stride, y_stride, BLOCK_K, PRECISION, WIDE, LOADED)
         scores = shifted(scores, margin, rows, columns, N, M, margin_stride, 1, SHIFT)
-        same, valid = same_id(row_ids, column_ids, rows, columns, N, M)
-        keys = tl.where(valid & (same == 0), order_of(scores), LOWEST_KEY)
-        key, place = first_largest(keys, columns, 1)
-        tl.atomic_max(row_best + rows, packed(key, place), mask=(rows < N) & (key > LOWEST_KEY), sem="relaxed")
-        key, place = first_largest(keys, rows + first_row, 0)
-        tl.atomic_max(column_best + columns, packed(key, place), mask=(columns < M) & (key > LOWEST_KEY), sem="relaxed")
+        if OWN:
+            if (top + first_row < left + BLOCK_N) & (left < top + first_row + BLOCK_M):
+                scores = tl.where((rows + first_row)[:, None] != columns[None, :], scores, float("-inf"))
+        else:
+            same, _valid = same_id(row_ids, column_ids, rows, columns, N, M)
+            scores = tl.where(same, float("-inf"), scores)
+        if (top + BLOCK_M > N) | (left + BLOCK_N > M):
+            scores = tl.where((rows < N)[:, None] & (columns < M)[None, :], scores, float("-inf"))
+        of_row, column = largest_of_rows(scores)
+        nan_row = tl.full((BLOCK_N,), FARTHEST, tl.int32)
+        if tl.max((of_row != of_row).to(tl.int32), 0) > 0:
+            column = tl.minimum(column, first_of(scores != scores, tl.arange(0, BLOCK_N)[None, :], 1))
+            nan_row = first_of(scores != scores, tl.arange(0, BLOCK_M)[:, None], 0)
+        of_column, row = largest_of_columns(scores)
+        best = packed(order_of(of_row), left + column)
+        tl.atomic_max(row_best + rows, best, mask=rows < N, sem="relaxed")
+        best = packed(order_of(of_column), top + first_row + tl.minimum(row, nan_row))
+        tl.atomic_max(column_best + columns, best, mask=columns < M, sem="relaxed")
 
 
 @triton.jit
@@ -127,7 +146,6 @@ def hardest(
     margin: float32, (N,) for row, (M,) for col, (N, M) with neighbouring columns for matrix. `own` (N,), if given,
     takes the scores of pairs as they are computed for the search. Values -infinity, indices -1 without a negative.
     """
-    row_ids, column_ids = sides.ids()
     by_row, by_column = _bests(*sides.shape, sides.x.device)
     if own is not None and plan.schedule == "fused":
         own.copy_(own_scores(sides, plan))
@@ -135,14 +153,14 @@ def hardest(
         if own is not None and plan.schedule == "chunked":
             own[rows] = source.x.diagonal(rows.start)
         here = margin if margin is None or shift == "col" else margin[rows]
-        _launch(plan, source, (row_ids[rows], column_ids), here, shift, (by_row[rows], by_column), rows.start)
+        _launch(plan, source, sides.ids_of(rows), here, shift, (by_row[rows], by_column), rows.start)
     return _unpacked(by_row), _unpacked(by_column)
 
 
 def _launch(
     plan: Plan,
     source: Source,
-    ids: tuple[Tensor, Tensor],
+    ids: tuple[Tensor, Tensor] | None,
     margin: Tensor | None,
     shift: str,
     best: tuple[Tensor, Tensor],
@@ -150,8 +168,8 @@ def _launch(
 ) -> None:
     N, M = best[0].shape[0], best[1].shape[0]
     search_kernel[(programs(plan, N, M, source.x.device),)](
-        row_ids=ids[0],
-        column_ids=ids[1],
+        row_ids=ids[0] if ids is not None else source.x,
+        column_ids=ids[1] if ids is not None else source.x,
         margin=margin if margin is not None else source.x,
         row_best=best[0],
         column_best=best[1],
@@ -163,5 +181,6 @@ def _launch(
         **plan.tile,
         GROUP=plan.group,
         SHIFT=SHIFTS[shift],
+        OWN=ids is None,
         **plan.launch,
     )

@@ -15,7 +15,6 @@ ROW_SHIFT = tl.constexpr(1)
 COLUMN_SHIFT = tl.constexpr(2)
 MATRIX_SHIFT = tl.constexpr(3)
 
-LOWEST_KEY = tl.constexpr(-(2**31))
 NAN_KEY = tl.constexpr(2**31 - 1)
 MINUS_INFINITY_KEY = tl.constexpr(0x007FFFFF - 2**31)
 FARTHEST = tl.constexpr(2**31 - 1)
@@ -23,8 +22,8 @@ LOW_HALF = tl.constexpr(2**32 - 1)
 
 
 @triton.jit
-def places_of_tile(tile, N, M, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
-    """Rows and columns of a tile by its number (int64); GROUP rows of tiles are walked column by column.
+def corner_of_tile(tile, N, M, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
+    """First row and column of a tile by its number (int64); GROUP rows of tiles are walked column by column.
 
     So their operands stay in the second-level cache.
     """
@@ -32,14 +31,13 @@ def places_of_tile(tile, N, M, GROUP: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK
     band = tile // (GROUP * column_tiles)
     height = tl.minimum(row_tiles - band * GROUP, GROUP)
     inside = tile % (GROUP * column_tiles)
-    rows = ((band * GROUP + inside % height) * BLOCK_M).to(tl.int32) + tl.arange(0, BLOCK_M)
-    return rows, ((inside // height) * BLOCK_N).to(tl.int32) + tl.arange(0, BLOCK_N)
+    return ((band * GROUP + inside % height) * BLOCK_M).to(tl.int32), ((inside // height) * BLOCK_N).to(tl.int32)
 
 
 @triton.jit
 def number_of_tiles(N, M, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr):
     """int64: there may be more than an int32 counts."""
-    return tl.cdiv(N, BLOCK_M).to(tl.int64) * tl.cdiv(M, BLOCK_N)
+    return tl.cast(tl.cdiv(N, BLOCK_M), tl.int64) * tl.cdiv(M, BLOCK_N)
 
 
 @triton.jit
@@ -122,12 +120,53 @@ def score_of(keys):
 
 
 @triton.jit
-def first_largest(keys, places, AXIS: tl.constexpr):
-    """Along an axis, the largest key and the lowest of its places."""
-    largest = tl.max(keys, axis=AXIS)
-    holds = keys == (largest[:, None] if AXIS == 1 else largest[None, :])
-    spread = places[None, :] if AXIS == 1 else places[:, None]
-    return largest, tl.min(tl.where(holds, spread, FARTHEST), axis=AXIS)
+def larger(a, b):
+    """NaN if either is."""
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def first_of(holds, places, AXIS: tl.constexpr):
+    """The lowest of the places along an axis that hold, or FARTHEST."""
+    return tl.min(tl.where(holds, places, FARTHEST), axis=AXIS)
+
+
+@triton.jit
+def largest_of_rows(scores):
+    """Of each row of a tile the largest score, NaN if there is one, and its first column; FARTHEST with NaN."""
+    largest = tl.reduce(scores, 1, larger)
+    return largest, first_of(scores == largest[:, None], tl.arange(0, scores.shape[1])[None, :], 1)
+
+
+@triton.jit
+def _halves(values):
+    """Two halves of the middle axis of (., 8, .). The split hands more rows of a column to one thread."""
+    W: tl.constexpr = values.shape[0]
+    N: tl.constexpr = values.shape[2]
+    return tl.split(tl.permute(tl.reshape(values, (W, 2, 4, N)), (0, 2, 3, 1)))
+
+
+@triton.jit
+def largest_of_columns(scores):
+    """The same of each column, its first row.
+
+    Where tensor cores leave a tile, a thread holds rows 8 and 128 apart: it reduces these before any others.
+    """
+    N: tl.constexpr = scores.shape[1]
+    S: tl.constexpr = scores.shape[0] if scores.shape[0] < 128 else 128
+    R: tl.constexpr = scores.shape[0] // S
+    held = tl.permute(tl.reshape(scores, (R, S // 16, 2, 8, N)), (1, 3, 4, 0, 2))
+    held = tl.reshape(held, (S // 16, 8, N, 2 * R))
+    places = tl.reshape(tl.arange(0, R)[:, None] * S + tl.arange(0, 2)[None, :] * 8, (1, 1, 1, 2 * R))
+    largest = tl.reduce(held, 3, larger)
+    place = first_of(held == largest[:, :, :, None], places, 3)
+    place += tl.arange(0, S // 16)[:, None, None] * 16 + tl.arange(0, 8)[None, :, None]
+    above, below = _halves(largest)
+    first, second = _halves(place)
+    largest = tl.reduce(tl.reduce(larger(above, below), 0, larger), 0, larger)
+    first = first_of(above == largest[None, None, :], first, 0)
+    second = first_of(below == largest[None, None, :], second, 0)
+    return largest, tl.min(tl.minimum(first, second), 0)
 
 
 @triton.jit

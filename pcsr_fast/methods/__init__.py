@@ -10,9 +10,20 @@ from pcsr_fast.methods.base import IdArray, Method
 from pcsr_fast.methods.baseline import Baseline
 from pcsr_fast.methods.config import MethodConfig
 from pcsr_fast.methods.d2s import D2S
+from pcsr_fast.methods.decl import DECL
+from pcsr_fast.methods.ncr import NCR
+from pcsr_fast.methods.pc2 import PC2
 from pcsr_fast.methods.pcsr import PCSR
+from pcsr_fast.methods.tsvc import TSVC
 
-METHODS = ("pcsr", "d2s", "triplet", "infonce", "oracle")
+METHODS = ("pcsr", "pc2", "ncr", "bicro", "cream", "tsvc", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle")
+_BASELINES = {"triplet": "triplet", "infonce": "infonce", "rcl": "ccl_log", "rde": "tal"}
+_NCR_FAMILY = {"ncr": "triplet", "bicro": "triplet", "cream": "soft_infonce"}
+
+
+def needs_head(name: str, config: MethodConfig) -> bool:
+    """Whether the nets of the method `name` carry a pseudo-classifier."""
+    return name in ("pcsr", "pc2") and config.head.enabled
 
 
 def needs_dense(name: str) -> bool:
@@ -36,11 +47,17 @@ def create_method(
     Raises:
         ConfigError: an unknown name, or switches that contradict each other.
     """
-    if name == "pcsr":
-        return PCSR(config, images, num_nets, epochs)
+    if name in ("pcsr", "pc2"):
+        return (PC2 if name == "pc2" else PCSR)(config, images, num_nets, epochs)
+    if name in _NCR_FAMILY:
+        return NCR(config, len(images), num_nets, epochs, _NCR_FAMILY[name])
+    if name == "tsvc":
+        return TSVC(config, images, num_nets)
     everything = np.arange(len(images), dtype=np.int64)
-    if name in ("triplet", "infonce"):
-        return Baseline(config, everything, name)
+    if name in _BASELINES:
+        return Baseline(config, everything, _BASELINES[name])
+    if name == "decl":
+        return DECL(config, everything, num_nets)
     if name == "d2s":
         return D2S(config, everything, num_nets)
     if name == "oracle":

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pcsr_fast.methods.base import Batch, Encoded, Losses, Visited
 from pcsr_fast.methods.config import MethodConfig
+from pcsr_fast.methods.labels import Labels
 from pcsr_fast.methods.losses import (
     detached,
     encode,
@@ -29,19 +30,22 @@ class PairOptimisation:
     Args:
         config: switches.
         replacement: chooses captions for pictures whose own look wrong.
+        labels: of clean pairs.
     """
 
-    def __init__(self, config: MethodConfig, replacement: TextReplacement) -> None:
+    def __init__(self, config: MethodConfig, replacement: TextReplacement, labels: Labels) -> None:
         self.config = config
         self.replacement = replacement
+        self.labels = labels
 
     def clean(self, model: RetrievalModel, batch: Batch, visited: Mapping[str, Visited]) -> Losses:
         """Clean pairs: matched as they are, with label y; they also teach the pseudo-classifier."""
         c, options = self.config, self.config.apo.clean
+        target = self.labels.clean(model, batch)
         encoded = encode(model, batch)
         S = model.scores(encoded.images, encoded.texts)
         groups = positive_groups(batch, c.loss)
-        values = pair_loss(options.loss, S, batch.target, c.loss, q=options.q, official="row", groups=groups)
+        values = pair_loss(options.loss, S, target, c.loss, q=options.q, official="row", groups=groups)
         losses = Losses(reduced(values, c.loss), values.detach(), encoded=detached(encoded))
         if c.head.enabled:
             extra, losses.image_probabilities, losses.text_probabilities = pseudo_classification(model, encoded, c.head)

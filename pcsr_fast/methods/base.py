@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -198,6 +198,15 @@ class Method(Protocol):
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned."""
+        ...
+
+
+@runtime_checkable
+class HasLookers(Protocol):
+    """A method whose split passes are made by other models than the nets that it trains."""
+
+    def lookers(self) -> Sequence[RetrievalModel]:
+        """The models that look at all pairs before a split, as many as there are nets."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Plain training, which trusts its pairs: hardest-negative triplet or InfoNCE, on all pairs or on the true ones (oracle)."""
+"""Training with one loss, plain or robust, on all pairs or on the true ones (oracle): nobody looks for wrong ones."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from pcsr_fast.methods.base import Batch, IdArray, Losses, NetSplit, Partition, SplitStatistics, Step
-from pcsr_fast.methods.config import MethodConfig, WarmupConfig
-from pcsr_fast.methods.losses import encode, positive_groups, reduced, warmup_losses
+from pcsr_fast.methods.config import MethodConfig
+from pcsr_fast.methods.losses import batch_total, contrastive_values, encode, positive_groups, warmup_losses
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops.scores import triplet_loss_of
 
@@ -20,7 +20,8 @@ class Baseline:
     Args:
         config: switches; the groups `warmup` and `loss` are read.
         ids: pairs to train on.
-        kind: loss after the warm-up, "triplet" (hardest negative, constant margin: VSE++) or "infonce".
+        kind: loss after the warm-up where `loss.kind` is auto: "triplet" (hardest negative, constant margin: VSE++) or a
+            contrastive loss.
     """
 
     needs_split = False
@@ -30,7 +31,7 @@ class Baseline:
     def __init__(self, config: MethodConfig, ids: IdArray, kind: str) -> None:
         self.config = config
         self.ids = np.asarray(ids, dtype=np.int64)
-        self.kind = kind
+        self.kind = kind if config.loss.kind == "auto" else config.loss.kind
 
     def see(self, models: Sequence[RetrievalModel]) -> None:
         """No net asks another one."""
@@ -49,18 +50,19 @@ class Baseline:
 
     def training_steps(self, net: int, epoch: int) -> list[Step]:
         """One step, on every pair."""
-        return [Step("clean", lambda model, batch, visited: self._loss(model, batch))]
+        return [Step("clean", lambda model, batch, visited: self._loss(net, model, batch))]
 
-    def _loss(self, model: RetrievalModel, batch: Batch) -> Losses:
+    def _loss(self, net: int, model: RetrievalModel, batch: Batch) -> Losses:
         options = self.config.loss
-        if self.kind == "infonce":
-            warmup = WarmupConfig(loss="infonce", temperature=self.config.warmup.temperature)
-            return warmup_losses(model, batch, warmup, options, None)
         encoded = encode(model, batch)
-        S = model.scores(encoded.images, encoded.texts)
-        groups = positive_groups(batch, options)
-        values = triplet_loss_of(S, margin=options.margin, groups=groups, reduction="none")
-        return Losses(reduced(values, options), values.detach())
+        S, groups = model.scores(encoded.images, encoded.texts), positive_groups(batch, options)
+        if self.kind == "triplet":
+            values = triplet_loss_of(S, margin=options.margin, groups=groups, reduction="none")
+        else:
+            values = contrastive_values(
+                self.kind, S, options, temperature=options.temperature, q=options.q, groups=groups
+            )
+        return Losses(batch_total(self.kind, values, options), values.detach())
 
     def after_step(self, net: int, subset: str, batch: Batch, losses: Losses) -> None:
         """Nothing is remembered."""

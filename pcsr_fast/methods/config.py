@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pcsr_fast.methods.options import DeclConfig, LabelConfig, NcrConfig
+from pcsr_fast.methods.tsvc_config import TsvcConfig
+
 
 @dataclass
 class WarmupConfig:
@@ -12,40 +15,60 @@ class WarmupConfig:
 
     Attributes:
         epochs: number of warm-up epochs.
-        loss: `infonce` (as published), `gce_infonce` (robust), `rce` (L2RM), `ccl_log` (RCL), `triplet_mean` (mean of
-            the negatives, NCR), or `select` (InfoNCE on the share `select_rate` of the batch with the smallest loss, BiCro).
+        loss: `infonce` (as published), `gce_infonce` (robust), `rce` (L2RM), `ccl_log` (RCL), `tal` (RDE), `evidential`
+            (DECL), `triplet_mean` (mean of the negatives, NCR), or one of these on the share `select_rate` of the batch with
+            the smallest losses: `select` (InfoNCE, PCSR's code) and `triplet_select` (mean of the negatives, BiCro).
         temperature: temperature of the contrastive losses.
         q: exponent of `gce_infonce`: towards 0 it is InfoNCE, at 1 it is bounded like the mean absolute error.
-        select_rate: share of a batch that `select` keeps.
+        select_rate: share of a batch that `select` and `triplet_select` keep.
     """
 
     epochs: int = 5
-    loss: Literal["infonce", "gce_infonce", "rce", "ccl_log", "triplet_mean", "select"] = "infonce"
+    loss: Literal[
+        "infonce", "gce_infonce", "rce", "ccl_log", "tal", "evidential", "triplet_mean", "select", "triplet_select"
+    ] = "infonce"
     temperature: float = 0.05
     q: float = 0.7
     select_rate: float = 0.5
 
 
+LossKind = Literal[
+    "auto", "triplet", "infonce", "gce_infonce", "rce", "ccl_log", "ccl_tan", "ccl_gce", "tal", "evidential", "soft_infonce",
+    "active",
+]  # fmt: skip
+
+
 @dataclass
 class LossConfig:
-    """The triplet loss.
+    """The loss of a batch's pairs.
 
     Attributes:
+        kind: loss after the warm-up of the baselines and of NCR's family: `auto` is the method's own (`triplet`, hardest
+            negative: triplet, oracle, ncr, bicro; `infonce`; `ccl_log`: rcl; `evidential`: decl; `tal`: rde;
+            `soft_infonce`: cream), or any of these, `gce_infonce`, `rce`, `ccl_tan`, `ccl_gce` or `active` (CRCL). PCSR
+            and PC2 name their losses under `apo`.
         margin: alpha, the margin of a pair with label 1.
         soft_margin: how a label y in [0, 1] becomes a margin: `exponential`, `linear` or `sin`.
-        margin_mode: `anchor`, `row`, `col`, or `official` (row for clean and ambiguous, col for replaced text).
+        margin_mode: `anchor`, `row`, `col`, `official` (row for clean and ambiguous, col for replaced text), or `matrix`
+            (NCR's public code: a margin for each cell, of the row's posterior and the column's prediction).
         positive_mask: which pairs of a batch are never negatives: `diag` (the pair itself) or `image_id` (also other
             captions that hold the same image).
-        reduction: `sum` over the batch, as published, or `mean`.
-        temperature: temperature of the contrastive losses that `apo` may name in the triplet's place.
+        reduction: of triplet losses, `sum` over the batch, as published, or `mean`; in the baselines and NCR's family
+            contrastive losses are means.
+        temperature: temperature of contrastive losses in the triplet's place, of `label.predict` and of `split.loss`.
+        q: exponent of `gce_infonce` and `ccl_gce` as `kind`.
+        kl_weight: lambda2 of `evidential`, the weight of the divergence from the uniform opinion.
     """
 
+    kind: LossKind = "auto"
     margin: float = 0.2
     soft_margin: Literal["exponential", "linear", "sin"] = "exponential"
-    margin_mode: Literal["anchor", "row", "col", "official"] = "anchor"
+    margin_mode: Literal["anchor", "row", "col", "official", "matrix"] = "anchor"
     positive_mask: Literal["diag", "image_id"] = "image_id"
     reduction: Literal["sum", "mean"] = "sum"
     temperature: float = 0.05
+    q: float = 0.7
+    kl_weight: float = 0.1
 
 
 @dataclass
@@ -53,6 +76,9 @@ class SplitConfig:
     """Confidence split: per-sample losses and a two-component mixture (METHODS 2.3).
 
     Attributes:
+        rule: `mixture`, each net's own; or `agreement` of two nets' mixtures (CREAM): clean where both say so, ambiguous
+            where they differ, refinable where both say noisy. With one net these are the same.
+        loss: what a pair's loss is: `triplet_mean` (mean hinge over a batch's negatives, NCR) or `infonce` (CREAM).
         mixture: `gaussian` or `beta`.
         init: start of the Gaussian mixture: `quantile` (deterministic) or `kmeans` (as scikit-learn); the beta mixture
             has one fixed start.
@@ -65,6 +91,8 @@ class SplitConfig:
         monotone: `clip` makes the posterior fall with the loss; `off` leaves the mixture as it is.
     """
 
+    rule: Literal["mixture", "agreement"] = "mixture"
+    loss: Literal["triplet_mean", "infonce"] = "triplet_mean"
     mixture: Literal["gaussian", "beta"] = "gaussian"
     init: Literal["quantile", "kmeans"] = "quantile"
     p_threshold: float = 0.5
@@ -271,4 +299,8 @@ class MethodConfig:
     po: PoConfig = field(default_factory=PoConfig)
     replace: ReplaceConfig = field(default_factory=ReplaceConfig)
     apo: ApoConfig = field(default_factory=ApoConfig)
+    label: LabelConfig = field(default_factory=LabelConfig)
+    ncr: NcrConfig = field(default_factory=NcrConfig)
+    decl: DeclConfig = field(default_factory=DeclConfig)
     d2s: D2SConfig = field(default_factory=D2SConfig)
+    tsvc: TsvcConfig = field(default_factory=TsvcConfig)

@@ -10,8 +10,8 @@ from pcsr_fast.methods.base import Batch, Encoded, Losses
 from pcsr_fast.methods.config import HeadConfig, LossConfig, WarmupConfig
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.retrieval import RetrievalModel
-from pcsr_fast.ops import entropy, soft_margin
-from pcsr_fast.ops.scores import BatchScores, contrastive_loss_of, triplet_loss_of
+from pcsr_fast.ops import entropy, evidential_loss_from_scores, labelled_loss_from_scores, soft_margin
+from pcsr_fast.ops.scores import BatchScores, contrastive_loss_of, score_matrix_of, triplet_loss_of
 
 
 def encode(model: RetrievalModel, batch: Batch) -> Encoded:
@@ -31,20 +31,60 @@ def positive_groups(batch: Batch, options: LossConfig) -> Tensor | None:
 
 
 def soft_triplet(S: BatchScores, target: Tensor, options: LossConfig, official: str, groups: Tensor | None) -> Tensor:
-    """Hardest-negative triplet loss (B,) with margins m(y) (METHODS 2.2); `official` is the published margin mode here."""
+    """Hardest-negative triplet loss (B,) with margins m(y) (METHODS 2.2); `official` is the published margin mode here.
+
+    `target` is (B,), or (B, B) where that mode is `matrix`.
+    """
     margin = soft_margin(target, options.margin, options.soft_margin)
-    mode = official if options.margin_mode == "official" else options.margin_mode
+    mode = official if options.margin_mode in ("official", "matrix") else options.margin_mode
     return triplet_loss_of(S, margin=margin, margin_mode=mode, groups=groups, reduction="none")
+
+
+def contrastive_values(
+    kind: str,
+    S: BatchScores,
+    options: LossConfig,
+    *,
+    temperature: float,
+    q: float,
+    groups: Tensor | None,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Loss (B,) of any kind but `triplet`; `labels` (B,) are the truth of soft_infonce, active, evidential, else a weight."""
+    if kind == "evidential":
+        return evidential_loss_from_scores(
+            score_matrix_of(S),
+            labels=labels,
+            temperature=temperature,
+            kl_weight=options.kl_weight,
+            groups=groups,
+            reduction="none",
+        )
+    if kind in ("soft_infonce", "active"):
+        S = score_matrix_of(S)
+        truth = S.new_ones(len(S)) if labels is None else labels
+        return labelled_loss_from_scores(S, truth, kind=kind, temperature=temperature, groups=groups, reduction="none")
+    margin = options.margin if kind == "tal" else None
+    values = contrastive_loss_of(
+        S, kind=kind, temperature=temperature, q=q, margin=margin, groups=groups, reduction="none"
+    )
+    return values if labels is None else labels * values
 
 
 def pair_loss(
     kind: str, S: BatchScores, target: Tensor, options: LossConfig, *, q: float, official: str, groups: Tensor | None
 ) -> Tensor:
-    """Loss (B,) of pairs with labels `target` (B,): the label sets the margin of a `triplet`, the weight of any other."""
+    """Loss (B,) of pairs with labels `target` (B,): the label sets the margin of a `triplet`, else see `contrastive_values`."""
     if kind == "triplet":
         return soft_triplet(S, target, options, official, groups)
-    values = contrastive_loss_of(S, kind=kind, temperature=options.temperature, q=q, groups=groups, reduction="none")
-    return target.detach() * values
+    return contrastive_values(
+        kind, S, options, temperature=options.temperature, q=q, groups=groups, labels=target.detach()
+    )
+
+
+def batch_total(kind: str, per_pair: Tensor, options: LossConfig) -> Tensor:
+    """The scalar to minimise: triplets as `loss.reduction` says, contrastive losses as means, both as published."""
+    return reduced(per_pair, options) if kind == "triplet" else per_pair.mean()
 
 
 def reduced(per_pair: Tensor, options: LossConfig) -> Tensor:
@@ -56,17 +96,14 @@ def warmup_terms(
     S: BatchScores, groups: Tensor | None, warmup: WarmupConfig, options: LossConfig
 ) -> tuple[Tensor, Tensor]:
     """The warm-up loss: (scalar to minimise, per-pair values); contrastive losses are means, as published."""
-    if warmup.loss == "triplet_mean":
+    if warmup.loss in ("triplet_mean", "triplet_select"):
         values = triplet_loss_of(S, margin=options.margin, negatives="mean", groups=groups, reduction="none")
-        return reduced(values, options), values
-    kind = "infonce" if warmup.loss == "select" else warmup.loss
-    values = contrastive_loss_of(
-        S, kind=kind, temperature=warmup.temperature, q=warmup.q, groups=groups, reduction="none"
-    )
-    if warmup.loss == "select":
-        keep = max(1, int(len(values) * warmup.select_rate))
-        values = values.sort().values[:keep]
-    return values.mean(), values
+    else:
+        kind = "infonce" if warmup.loss == "select" else warmup.loss
+        values = contrastive_values(kind, S, options, temperature=warmup.temperature, q=warmup.q, groups=groups)
+    if warmup.loss in ("select", "triplet_select"):
+        values = values.sort().values[: max(1, int(len(values) * warmup.select_rate))]
+    return (reduced(values, options) if warmup.loss.startswith("triplet") else values.mean()), values
 
 
 def teacher_classes(text_logits: Tensor, head: HeadConfig) -> Tensor:

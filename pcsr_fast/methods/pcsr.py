@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,10 +27,11 @@ from pcsr_fast.methods.base import (
 )
 from pcsr_fast.methods.config import MethodConfig
 from pcsr_fast.methods.consistency import Consistency
+from pcsr_fast.methods.labels import Labels
 from pcsr_fast.methods.losses import warmup_losses
 from pcsr_fast.methods.memory import PredictionBank
 from pcsr_fast.methods.replacement import TextReplacement, best_clean_captions, load_state_of, state_of
-from pcsr_fast.methods.split import confidence, low_posterior
+from pcsr_fast.methods.split import Confidence, Splitter, agreed_parts, low_posterior
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops import minmax, prediction_oscillation
 
@@ -56,13 +58,16 @@ class PCSR:
         self.consistency = [Consistency(num_pairs, classes, config.pcs, config.split) for _ in nets]
         self.banks = [PredictionBank(num_pairs, classes) for _ in nets]
         self.replacements = [TextReplacement(config.replace) for _ in nets]
-        self.losses = [PairOptimisation(config, replacement) for replacement in self.replacements]
-        self.running: list[FloatArray | None] = [None for _ in nets]
+        self.labels = [Labels(config, net) for net in nets]
+        self.losses = [PairOptimisation(config, *parts) for parts in zip(self.replacements, self.labels, strict=True)]
+        self.splitter = Splitter(config.split, num_nets)
         self.needs_predictions = config.head.enabled
         self.needs_embeddings = config.replace.pool == "clean_set"
 
     def see(self, models: Sequence[RetrievalModel]) -> None:
-        """No net asks another one."""
+        """Labels may be predictions of the nets."""
+        for labels in self.labels:
+            labels.models = models
 
     def training_ids(self) -> IdArray:
         """All pairs: the method has to find the wrong ones itself."""
@@ -75,40 +80,38 @@ class PCSR:
 
     def partition(self, statistics: Sequence[SplitStatistics], epoch: int) -> tuple[list[Partition], list[NetSplit]]:
         """Each net's own split, and for each net the other's as its partition."""
-        own = [self._split(net, one, epoch) for net, one in enumerate(statistics)]
+        sure = [self.splitter(net, one.losses) for net, one in enumerate(statistics)]
+        agreed = agreed_parts(sure) if self.config.split.rule == "agreement" else None
+        own = [
+            self._split(net, one, confident, agreed, epoch)
+            for net, (one, confident) in enumerate(zip(statistics, sure, strict=True))
+        ]
         order = [len(own) - 1 - net for net in range(len(own))]
         return [own[other][0] for other in order], [split for _, split in own]
 
-    def _split(self, net: int, statistics: SplitStatistics, epoch: int) -> tuple[Partition, NetSplit]:
-        c = self.config
-        sure = confidence(self._smoothed(net, statistics.losses), c.split)
+    def _split(
+        self, net: int, statistics: SplitStatistics, sure: Confidence, agreed: npt.NDArray[np.uint8] | None, epoch: int
+    ) -> tuple[Partition, NetSplit]:
+        c, consistency = self.config, self.consistency[net]
         target = sure.posterior.copy()
         if statistics.image_probabilities is not None:
             p = as_tensor(statistics.image_probabilities)
             text = None if statistics.text_probabilities is None else as_tensor(statistics.text_probabilities)
-            if c.po.enabled:
+            if c.po.enabled and c.label.rule == "po":
                 target = self._rectified(net, sure.posterior, p)
-            self.consistency[net].vote(torch.arange(len(p)), p, text, c.pcs.votes_per_epoch)
-        consistency = self.consistency[net]
+            consistency.vote(torch.arange(len(p)), p, text, c.pcs.votes_per_epoch)
         pcs = consistency.score()
         warm = c.warmup.epochs
         steady = consistency.refinable(pcs, ~sure.clean, epoch, epoch + warm, self.epochs + warm)
         part = np.where(sure.clean, CLEAN, np.where(steady, REFINABLE, AMBIGUOUS)).astype(np.uint8)
+        if agreed is not None:
+            part = agreed
         result = Partition(part, target, sure.posterior)
         if self.needs_embeddings:
-            noisy, clean = np.flatnonzero(~sure.clean), np.flatnonzero(sure.clean)
+            noisy, clean = np.flatnonzero(part != CLEAN), np.flatnonzero(part == CLEAN)
             result.replacement, result.similarity = best_clean_captions(statistics, self.images, noisy, clean)
         classes = int((consistency.votes.counts.sum(0) > 0).sum())
         return result, NetSplit(sure.losses, sure.posterior, part, pcs, consistency.threshold, classes, sure.mixture)
-
-    def _smoothed(self, net: int, losses: FloatArray) -> FloatArray:
-        momentum, before = self.config.split.momentum, self.running[net]
-        if momentum == 0:
-            return losses
-        now = minmax(torch.from_numpy(losses)).numpy().astype(np.float32)
-        mixed = now if before is None else (momentum * before + (1 - momentum) * now).astype(np.float32)
-        self.running[net] = mixed
-        return mixed
 
     def _rectified(self, net: int, posterior: FloatArray, now: Tensor) -> FloatArray:
         """y = w + (1 - w) w_o t with the oscillation's posterior w_o and t = [w_o > threshold] (METHODS 3.2)."""
@@ -138,32 +141,30 @@ class PCSR:
         if losses.image_probabilities is None:
             return
         image = losses.image_probabilities.cpu()
-        rows = batch.local.cpu() if c.po.key == "local" and subset != "warmup" else ids
-        self.banks[net].write(rows, image)
+        self.banks[net].write(self._bank_rows(subset, batch), image)
         if subset == "warmup" and c.pcs.count_warmup:
             text = None if losses.text_probabilities is None else losses.text_probabilities.cpu()
             self.consistency[net].vote(ids, image, text, 1)
 
+    def _bank_rows(self, subset: str, batch: Batch) -> Tensor:
+        local = self.config.po.key == "local" and subset != "warmup"
+        return (batch.local if local else batch.ids).cpu()
+
     def state(self) -> dict[str, Tensor]:
         """Votes, thresholds, banks, queues and running losses of all nets."""
-        state = state_of(self.replacements)
-        for net, (consistency, bank, running) in enumerate(
-            zip(self.consistency, self.banks, self.running, strict=True)
-        ):
+        state = state_of(self.replacements) | self.splitter.state()
+        for net, (consistency, bank) in enumerate(zip(self.consistency, self.banks, strict=True)):
             state |= {f"votes.{net}.{k}": v for k, v in consistency.state().items()}
             state |= {f"bank.{net}.{k}": v for k, v in bank.state().items()}
-            if running is not None:
-                state[f"running.{net}"] = as_tensor(running)
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned."""
         load_state_of(self.replacements, state)
+        self.splitter.load_state(state)
         for net in range(len(self.banks)):
             for prefix, memory in ((f"votes.{net}.", self.consistency[net]), (f"bank.{net}.", self.banks[net])):
                 memory.load_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-            running = state.get(f"running.{net}")
-            self.running[net] = None if running is None else running.numpy()
 
 
 def check(config: MethodConfig) -> None:
@@ -173,6 +174,10 @@ def check(config: MethodConfig) -> None:
         ConfigError: naming the keys and what to set instead.
     """
     replace, head, apo = config.replace, config.head, config.apo
+    if config.loss.kind != "auto":
+        raise ConfigError(f"loss.kind: {config.loss.kind} is read by other methods; expected auto, and apo.clean.loss")
+    if config.loss.margin_mode == "matrix":
+        raise ConfigError("loss.margin_mode: matrix is that of ncr; expected anchor, row, col or official")
     if not head.enabled and (config.pcs.enabled or replace.by == "prediction"):
         raise ConfigError(
             "head.enabled: false leaves no predictions; expected pcs.enabled: false and replace.by: similarity with it"

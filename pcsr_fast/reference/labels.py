@@ -75,3 +75,24 @@ def match_texts(p_noisy: Tensor, p_clean: Tensor) -> tuple[Tensor, Tensor]:
     noisy, clean = unit_rows(p_noisy), unit_rows(p_clean)
     index = (noisy @ clean.T).argmax(1)
     return index, (noisy * clean[index]).sum(1)
+
+
+def _ratio_to_nearest(near: Tensor, across: Tensor) -> Tensor:
+    """min(a/b, b/a) in [0, 1] (B,) of the largest a of each row of `near` and the b in its place; 0 unless both are > 0."""
+    a, index = near.max(1)
+    b = across.gather(1, index[:, None]).squeeze(1)
+    both = (a > 0) & (b > 0)
+    larger = torch.where(both, torch.maximum(a, b), 1.0)
+    return torch.where(both, torch.minimum(a, b) / larger, 0.0)
+
+
+def bicro_label(images: Tensor, texts: Tensor, anchor_images: Tensor, anchor_texts: Tensor) -> Tensor:
+    """Bidirectional cross-modal consistency (B,) in [0, 1] of pairs with clean anchors (BiCro; METHODS 7).
+
+    Row i of images (B, d) and texts (B, d) is a pair, row k of the anchors (A, d) a clean one, A >= 1. Of the anchor nearest
+    in pictures, a is that cosine and b the cosine of the captions; r = min(a/b, b/a), 0 where one is not positive. The label
+    is the mean of r and of the same with pictures and captions exchanged.
+    """
+    by_image = unit_rows(images) @ unit_rows(anchor_images).T
+    by_text = unit_rows(texts) @ unit_rows(anchor_texts).T
+    return (_ratio_to_nearest(by_image, by_text) + _ratio_to_nearest(by_text, by_image)) / 2

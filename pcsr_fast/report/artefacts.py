@@ -24,24 +24,18 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a finished run left in its folder.
+class Progress:
+    """What a finished run wrote about its training, readable without its data.
 
     Attributes:
-        metrics: metrics.json. history: lines of history.jsonl. noise: noise.json. retrieval: retrieval.json.
+        metrics: metrics.json. history: lines of history.jsonl.
         config_text, config: config.yaml as it stands and parsed.
-        held: (N,) int64 picture row each training caption held.
-        findings: arrays (N,) of findings.safetensors; None for a method that makes no split.
     """
 
     metrics: dict[str, Any]
     history: list[dict[str, Any]]
-    noise: dict[str, Any]
-    retrieval: dict[str, Any]
     config_text: str
     config: dict[str, Any]
-    held: npt.NDArray[np.int64]
-    findings: dict[str, Array] | None
 
     @property
     def splits(self) -> list[dict[str, Any]]:
@@ -54,11 +48,27 @@ class Run:
         return any(split["quality"] for split in self.splits)
 
 
-def read_run(folder: Path, dataset: Dataset) -> Run:
-    """Read and check every artefact that the report shows.
+@dataclass(frozen=True)
+class Run(Progress):
+    """What a finished run left in its folder.
+
+    Attributes:
+        noise: noise.json. retrieval: retrieval.json.
+        held: (N,) int64 picture row each training caption held.
+        findings: arrays (N,) of findings.safetensors; None for a method that makes no split.
+    """
+
+    noise: dict[str, Any]
+    retrieval: dict[str, Any]
+    held: npt.NDArray[np.int64]
+    findings: dict[str, Array] | None
+
+
+def read_progress(folder: Path) -> Progress:
+    """Read and check metrics.json, history.jsonl and config.yaml.
 
     Raises:
-        UserError: a file is missing, damaged, or belongs to another data set; the message names it.
+        UserError: a file is missing or damaged; the message names it.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the folder of a finished run")
@@ -66,7 +76,16 @@ def read_run(folder: Path, dataset: Dataset) -> Run:
     history = _read_history(folder / "history.jsonl")
     for path, splits in _all_splits(folder, metrics, history):
         _check_histograms(path, splits)
-    config_text, config = _read_config(folder / "config.yaml", SPLIT_OPTIONS if metrics["split"] else {})
+    return Progress(metrics, history, *_read_config(folder / "config.yaml", SPLIT_OPTIONS if metrics["split"] else {}))
+
+
+def read_run(folder: Path, dataset: Dataset) -> Run:
+    """Read and check every artefact that the report shows.
+
+    Raises:
+        UserError: a file is missing, damaged, or belongs to another data set; the message names it.
+    """
+    progress = read_progress(folder)
     held, noise = verify(folder)
     check(noise, NOISE, f"{folder / 'noise.json'}: the file")
     if len(held) != dataset.train.num_captions or held.min() < 0 or held.max() >= dataset.train.num_images:
@@ -76,8 +95,8 @@ def read_run(folder: Path, dataset: Dataset) -> Run:
         )
     retrieval = _read_json(folder / "retrieval.json", RETRIEVAL)
     _check_retrieval(folder / "retrieval.json", retrieval, dataset)
-    findings = _read_findings(folder / "findings.safetensors", len(held)) if metrics["split"] else None
-    return Run(metrics, history, noise, retrieval, config_text, config, held, findings)
+    findings = _read_findings(folder / "findings.safetensors", len(held)) if progress.metrics["split"] else None
+    return Run(**vars(progress), noise=noise, retrieval=retrieval, held=held, findings=findings)
 
 
 def _read_text(path: Path) -> str:

@@ -27,9 +27,17 @@ _CURVES = (
 )
 _METHODS = {
     "pcsr": "PCSR with adaptive pair optimisation",
+    "pc2": "PC2: pseudo-classification and pseudo-captions",
+    "ncr": "NCR: co-divide, labels by prediction, soft margins",
+    "bicro": "BiCro: labels by agreement with clean anchors",
+    "cream": "CREAM: pairs by agreement of two nets",
     "d2s": "D2S-VSE: dense-to-sparse distillation",
+    "tsvc": "TSVC, a reconstruction from the abstract",
     "triplet": "Plain triplet loss, hardest negative",
     "infonce": "Plain InfoNCE",
+    "rcl": "RCL: complementary contrastive loss",
+    "decl": "DECL: evidential loss",
+    "rde": "Triplet alignment loss of RDE",
     "oracle": "Oracle: triplet loss on the right pairs only",
 }
 
@@ -50,17 +58,21 @@ def build_report(folder: Path, dataset: Dataset) -> Path:
         UserError: an artefact is missing, damaged or of another data set, or the page cannot be written.
     """
     run = read_run(Path(folder), dataset)
-    environment = Environment(
+    page = environment().get_template("report.html.j2").render(_content(run, dataset))
+    target = Path(folder) / "report.html"
+    write_text(target, page)
+    return target
+
+
+def environment() -> Environment:
+    """The package's templates."""
+    return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html.j2").render(_content(run, dataset))
-    target = Path(folder) / "report.html"
-    write_text(target, page)
-    return target
 
 
 def _content(run: Run, dataset: Dataset) -> dict[str, Any]:

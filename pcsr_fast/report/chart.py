@@ -6,12 +6,15 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from pcsr_fast.files import atomic_write
 
 # Told apart by lightness too, so that they survive colour blindness and a grey printer.
 RIGHT, WRONG = "#6fb1de", "#b8442e"
@@ -64,14 +67,41 @@ class Chart:
     svg: Markup
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A chart before it is drawn: `paint` fills an empty figure of width x height inches."""
+
+    name: str
+    title: str
+    note: str
+    paint: Callable[[Figure], None]
+    height: float = 3.0
+    width: float = 5.0
+
+    def chart(self, picture: Path | None = None) -> Chart:
+        """As inline SVG, whose ids start with `name`; if asked for, also as a PNG on white, for papers and slides.
+
+        Raises:
+            UserError: the picture cannot be written.
+        """
+        stream = io.StringIO()
+        with matplotlib.rc_context(_STYLE):
+            figure = Figure(figsize=(self.width, self.height), layout="constrained")
+            self.paint(figure)
+            # The layout is found once: with many panels it takes longer than the drawing.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            if picture is not None:
+                with atomic_write(picture) as temporary:
+                    figure.savefig(temporary, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+            metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+            figure.savefig(stream, format="svg", metadata=metadata)
+        return Chart(self.title, self.note, Markup(_inline(stream.getvalue(), self.name, self.title)))
+
+
 def chart(name: str, title: str, note: str, paint: Callable[[Figure], None], height: float = 3.0) -> Chart:
     """Let `paint` draw on an empty figure, 5 inches wide, and keep it as SVG whose ids start with `name`."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.0, height), layout="constrained")
-        paint(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Chart(title, note, Markup(_inline(stream.getvalue(), name, title)))
+    return Drawing(name, title, note, paint, height).chart()
 
 
 def _inline(svg: str, name: str, title: str) -> str:

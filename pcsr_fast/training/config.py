@@ -86,12 +86,17 @@ class Config(MethodConfig):
     """A training run.
 
     Attributes:
-        method: `pcsr`, `d2s`, `triplet` (VSE++), `infonce`, or `oracle` (triplet on the truly right pairs only).
-        profile: named set of switches that the configuration starts from; `auto` is `pcsr` for that method, else `plain`.
+        method: `pcsr`, `pc2`, `ncr`, `bicro`, `cream`, a loss on all pairs (`triplet`, which is VSE++; `infonce`, `rcl`,
+            `decl`, `rde`), `tsvc` (a reconstruction from the abstract), `d2s`, or `oracle` (triplet on the truly right
+            pairs only).
+        profile: named set of switches that the configuration starts from; `auto` is the one that bears the method's name,
+            else `plain`.
         output: folder of the run.
     """
 
-    method: Literal["pcsr", "d2s", "triplet", "infonce", "oracle"] = "pcsr"
+    method: Literal[
+        "pcsr", "pc2", "ncr", "bicro", "cream", "tsvc", "d2s", "triplet", "infonce", "rcl", "decl", "rde", "oracle"
+    ] = "pcsr"
     profile: str = "auto"
     output: str = "runs/pcsr"
     data: DataConfig = field(default_factory=DataConfig)
@@ -138,8 +143,13 @@ _AT_LEAST = {
     "apo.ambiguous.pair_weight": 0,
     "apo.refinable.weight": 0,
     "loss.margin": 0,
+    "loss.kl_weight": 0,
+    "decl.triplet_weight": 0,
+    "decl.eta": 0,
+    "decl.negatives": 1,
+    "tsvc.bins": 2,
 }
-_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "train.lr_decay")
+_ABOVE_ZERO = ("train.lr", "warmup.temperature", "loss.temperature", "loss.q", "train.lr_decay", "tsvc.scale")
 _SHARES = (
     "model.dropout",
     "model.feature_dropout",
@@ -154,7 +164,14 @@ _SHARES = (
     "pcs.share_max",
     "noise.ratio",
     "warmup.q",
+    "loss.q",
+    "label.min_label",
+    "ncr.noisy_start",
+    "ncr.hard_start",
     "apo.clean.q",
+    "tsvc.min_label",
+    "tsvc.ema",
+    "tsvc.spread_ema",
     "apo.refinable.q",
     "apo.ambiguous.q",
 )

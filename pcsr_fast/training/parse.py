@@ -20,6 +20,7 @@ from pcsr_fast.training.messages import translated, unknown_key
 _DESCRIPTION = """Every key of the configuration is an option, e.g. --noise.ratio 0.4; a YAML file (--config, a path or the
 name of a file that comes with the package) holds the same keys, nested. Later options win over the file, the file over
 the profile, the profile over the defaults shown here."""
+COMPARISON = "compare"
 
 
 def keys_of(kind: type, prefix: str = "") -> list[str]:
@@ -62,11 +63,11 @@ def _check_keys(values: Mapping[str, Any], where: str, known: Collection[str], p
             _check_keys(value, where, known, key + ".")
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A configuration file, its keys checked.
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as it stands.
 
     Raises:
-        ConfigError: no such file, no YAML, no mapping, or an unknown key.
+        ConfigError: no such file, no YAML, or no mapping.
     """
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -80,8 +81,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {place} ({problem}); expected `key: value` lines") from error
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: holds {type(values).__name__}, expected `key: value` lines")
-    _check_keys(values, str(path), keys_of(Config))
     return dict(values)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A configuration file, its keys checked; the group COMPARISON, which is for `pcsr-fast compare`, is left out.
+
+    Raises:
+        ConfigError: no such file, no YAML, no mapping, or an unknown key.
+    """
+    values = load_yaml(path)
+    values.pop(COMPARISON, None)
+    _check_keys(values, str(path), keys_of(Config))
+    return values
 
 
 def make_parser(command: str) -> ArgumentParser:
@@ -116,7 +128,7 @@ def parse_config(
         parser.add_argument(name, **arguments)
         known.append(name.removeprefix("--"))
     first = parse_words(parser, argv, known)
-    values = {} if first.config is None else read_yaml(_config_file(first.config))
+    values = {} if first.config is None else read_yaml(config_file(first.config))
     profile = _profile(argv, values)
     parser.set_defaults(PROFILES[profile])
     _set_defaults(parser, values, str(first.config))
@@ -134,11 +146,17 @@ def _profile(argv: Sequence[str], values: Mapping[str, Any]) -> str:
     if not isinstance(asked, str) or asked not in ("auto", *PROFILES):
         raise ConfigError(f"profile: got {asked!r}, expected auto or one of {', '.join(PROFILES)}")
     method = _given(argv, "method") or values.get("method", "pcsr")
-    return asked if asked != "auto" else method if method in PROFILES else "plain"
+    if asked != "auto":
+        return asked
+    return method if isinstance(method, str) and method in PROFILES else "plain"
 
 
-def _config_file(name: str) -> Path:
-    """A path as it is, or the packaged configuration of that bare name."""
+def config_file(name: str) -> Path:
+    """A path as it is, or the packaged configuration of that bare name.
+
+    Raises:
+        ConfigError: a bare name that no packaged configuration has.
+    """
     path = Path(name)
     return path if path.is_file() or path.suffix or len(path.parts) > 1 else config_path(name)
 
@@ -154,24 +172,25 @@ def _given(argv: Sequence[str], option: str) -> str | None:
     return given
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """(dotted key, value) of nested mappings."""
     pairs: list[tuple[str, Any]] = []
     for name, value in values.items():
-        pairs += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
+        pairs += flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
     return pairs
 
 
 def _set_defaults(parser: ArgumentParser, values: Mapping[str, Any], where: str) -> None:
     """Make a file's values the defaults of their keys, after the parser has checked their types."""
-    flat, standard = _flat(values), Config()
-    for key, value in flat:
+    given, standard = flat(values), Config()
+    for key, value in given:
         if value is None and value_of(standard, key) is not None:
             raise ConfigError(f"{where}: {key}: got null, expected a value")
     try:
         checked = parser.parse_object(dict(values))
     except ArgumentError as error:
         raise ConfigError(f"{where}: {translated(str(error), ())}") from error
-    parser.set_defaults({key: checked[key] for key, _ in flat})
+    parser.set_defaults({key: checked[key] for key, _ in given})
 
 
 def parse_words(parser: ArgumentParser, argv: Sequence[str], known: Collection[str]) -> Any:

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from pcsr_fast.data.pairs import PairSet
 from pcsr_fast.methods.base import Encoded, FloatArray, IdArray, SplitStatistics
+from pcsr_fast.methods.config import LossConfig
 from pcsr_fast.models.encoders import TextFeatures
+from pcsr_fast.models.layers import l2norm
 from pcsr_fast.models.retrieval import RetrievalModel
-from pcsr_fast.ops.scores import Product, Scores, triplet_loss_of
+from pcsr_fast.ops.scores import Product, Scores, contrastive_loss_of, triplet_loss_of
 from pcsr_fast.training.batches import padded
 
 # Encodings that are kept are a part of it: there is the work on a block of them, and what the allocator keeps.
@@ -59,6 +61,14 @@ def encode_texts(model: RetrievalModel, pairs: PairSet, ids: IdArray, size: int,
     return TextFeatures(torch.cat(values), torch.cat([part.lengths for part in parts]))
 
 
+def pooled(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Unit vectors (B, d) of pictures and captions of a head that keeps regions and words: of their means."""
+    texts = encoded.texts
+    # Words behind a caption's end are zeros.
+    means = encoded.images.mean(1), texts.values.sum(1) / texts.lengths[:, None]
+    return l2norm(means[0]), l2norm(means[1])
+
+
 class SplitPass:
     """Looks at all training pairs with one net (METHODS 2.3 step 1).
 
@@ -69,18 +79,18 @@ class SplitPass:
         pairs: the train split.
         held: (N,) rows of the pictures the captions hold.
         size: pairs a batch, each other's negatives.
-        margin: alpha of the per-sample loss.
-        mask_images: whether captions that hold the same picture are no negatives of each other.
+        kind: the per-sample loss, as `split.loss`.
+        options: its margin, its temperature, and which pairs are no negatives.
     """
 
     def __init__(
-        self, pairs: PairSet, held: IdArray, *, size: int, margin: float, mask_images: bool, device: torch.device
+        self, pairs: PairSet, held: IdArray, *, size: int, kind: str, options: LossConfig, device: torch.device
     ) -> None:
         self.pairs = pairs
         self.held = held
         self.size = size
-        self.margin = margin
-        self.mask_images = mask_images
+        self.kind = kind
+        self.options = options
         self.device = device
 
     @torch.no_grad()
@@ -95,7 +105,7 @@ class SplitPass:
     ) -> SplitStatistics:
         """Statistics of all pairs; losses are means over the passes, one an order of `orders`.
 
-        `embeddings` are collected of models that pool, `report` hears of every batch.
+        `embeddings` of models that do not pool are means of regions and of words; `report` hears of every batch.
         """
         model.eval()
         whole = self._encode_whole(model) if self._fits(model) else None
@@ -103,6 +113,8 @@ class SplitPass:
         losses = np.zeros(count, dtype=np.float64)
         image_p: FloatArray | None = None
         text_p: FloatArray | None = None
+        image_e: FloatArray | None = None
+        text_e: FloatArray | None = None
         done, total = 0, sum(map(len, orders))
         for number, order in enumerate(orders):
             for ids in np.array_split(order, self._blocks(len(order))):
@@ -115,9 +127,15 @@ class SplitPass:
                         image_p = np.zeros((count, p.shape[1]), dtype=np.float32)
                         text_p = np.zeros_like(image_p)
                     image_p[ids], text_p[ids] = p, q
+                if embeddings and number == 0 and model.head is not None:
+                    images, texts = pooled(encoded)
+                    if image_e is None or text_e is None:
+                        image_e = np.zeros((self.pairs.num_images, images.shape[1]), dtype=np.float32)
+                        text_e = np.zeros((count, texts.shape[1]), dtype=np.float32)
+                    image_e[self.held[ids]], text_e[ids] = images.float().cpu().numpy(), texts.float().cpu().numpy()
                 done += len(ids)
                 report(done, total)
-        statistics = SplitStatistics((losses / len(orders)).astype(np.float32), image_p, text_p)
+        statistics = SplitStatistics((losses / len(orders)).astype(np.float32), image_p, text_p, image_e, text_e)
         if embeddings and model.head is None and whole is not None:
             statistics.image_embeddings = whole.images.float().cpu().numpy()
             statistics.text_embeddings = whole.texts.values.float().cpu().numpy()
@@ -155,8 +173,13 @@ class SplitPass:
 
     def _losses(self, model: RetrievalModel, encoded: Encoded, ids: IdArray) -> FloatArray:
         S = model.scores(encoded.images, encoded.texts)
-        groups = torch.from_numpy(self.held[ids]).to(self.device) if self.mask_images else None
-        values = triplet_loss_of(S, margin=self.margin, negatives="mean", groups=groups, reduction="none")
+        same = self.options.positive_mask == "image_id"
+        groups = torch.from_numpy(self.held[ids]).to(self.device) if same else None
+        if self.kind == "infonce":
+            temperature = self.options.temperature
+            values = contrastive_loss_of(S, kind=self.kind, temperature=temperature, groups=groups, reduction="none")
+        else:
+            values = triplet_loss_of(S, margin=self.options.margin, negatives="mean", groups=groups, reduction="none")
         result: FloatArray = values.float().cpu().numpy()
         return result
 

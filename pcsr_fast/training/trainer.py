@@ -16,8 +16,18 @@ from pcsr_fast.data.pairs import Dataset, PairSet
 from pcsr_fast.errors import CheckpointError, ConfigError, UserError
 from pcsr_fast.evaluation.metrics import evaluate_scores
 from pcsr_fast.files import write_text
-from pcsr_fast.methods import create_method, needs_dense
-from pcsr_fast.methods.base import Batch, IdArray, Losses, Partition, SplitStatistics, Step, Visited, whole_partition
+from pcsr_fast.methods import create_method, needs_dense, needs_head
+from pcsr_fast.methods.base import (
+    Batch,
+    HasLookers,
+    IdArray,
+    Losses,
+    Partition,
+    SplitStatistics,
+    Step,
+    Visited,
+    whole_partition,
+)
 from pcsr_fast.models.retrieval import head_of_net, seeded_model
 from pcsr_fast.ops.scores import Scores
 from pcsr_fast.training.augment import Augmentation
@@ -73,8 +83,8 @@ class Trainer:
             dataset.train,
             held,
             size=config.split.batch_size or train.batch_size,
-            margin=config.loss.margin,
-            mask_images=config.loss.positive_mask == "image_id",
+            kind=config.split.loss,
+            options=config.loss,
             device=self.device,
         )
         ids = self.method.training_ids()
@@ -97,7 +107,7 @@ class Trainer:
             feature_dim=shape[2],
             regions=shape[1],
             vocabulary_size=len(self.dataset.vocabulary),
-            num_classes=c.head.num_classes if c.method == "pcsr" and c.head.enabled else 0,
+            num_classes=c.head.num_classes if needs_head(c.method, c) else 0,
             classifier_hidden=c.head.hidden,
             text_pool=c.head.text_pool,
             prompted=needs_dense(c.method),
@@ -157,11 +167,13 @@ class Trainer:
     def split_statistics(self, epoch: int, *, embeddings: bool) -> list[SplitStatistics]:
         """What each net says about all pairs."""
         statistics = []
-        for index, net in enumerate(self.nets):
+        nets = [net.model for net in self.nets]
+        lookers = self.method.lookers() if isinstance(self.method, HasLookers) else nets
+        for index, model in enumerate(lookers):
             self.observer.activity(f"split pass, net {index}")
             with self.precision():
                 found = self.split_pass(
-                    net.model,
+                    model,
                     self.split_orders(epoch, index),
                     predictions=self.method.needs_predictions,
                     embeddings=embeddings,

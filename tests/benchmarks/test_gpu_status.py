@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
+from benchmarks import gpu_status
 from benchmarks.gpu_status import CHECKS, NOT_RUN, keep, status
 from pcsr_fast.errors import ConfigError
 
@@ -29,3 +32,13 @@ def test_no_record_without_a_gpu(tmp_path, monkeypatch):
         keep(tmp_path, "tests")
     with pytest.raises(ConfigError, match="got 'speed', expected one of tests"):
         keep(tmp_path, "speed")
+
+
+def test_faults_are_counted_in_words(tmp_path):
+    total = {"mutants": 1200, "tried": 10, "explained": 2, "noticed": {"hazard": 4, "wrong result": 3}, "survived": 1}
+    path = tmp_path / "mutations.json"
+    path.write_text(json.dumps({"total": {**total, "kernels": 3, "noticed or explained": 0.9}}))
+    said = gpu_status.faults(path)
+    assert "Of 1,200 faults in the PTX of 3 kernels" in said
+    assert "10 were tried: 7 are noticed, 2 change nothing" in said
+    assert "1 are neither: 90.0 %" in said

@@ -7,8 +7,8 @@ import pytest
 from benchmarks.comparison import ROOT
 from benchmarks.prediction.device import H100
 from benchmarks.prediction.phase import Phase, Resources
-from benchmarks.prediction.phases import read_rows, resources
-from benchmarks.prediction.predictions import COMPILED, prediction_table, predictions
+from benchmarks.prediction.phases import cuda_resources, resources
+from benchmarks.prediction.predictions import Tables, prediction_table, predictions
 
 SMALL = Resources(warps=4, registers=32, shared=0)
 
@@ -51,6 +51,14 @@ def test_a_block_alone_does_not_hide_what_follows_its_products():
     assert alone - several == pytest.approx(1e10 / H100.reached("instruction"))
 
 
+def test_units_beside_the_others_hide_behind_them_unless_a_block_is_alone():
+    work = {"others": {"instruction": 1e10}, "beside": {"special": 1e9}}
+    alone = Phase("a", Resources(8, 255, 0), 132, **work).seconds(H100)
+    several = Phase("s", Resources(8, 64, 0), 132 * 4, **work).seconds(H100)
+    assert several - H100.launch == pytest.approx(1e10 / H100.reached("instruction"))
+    assert alone - several == pytest.approx(1e9 / H100.reached("special"))
+
+
 def test_few_tiles_leave_multiprocessors_idle():
     work = {"products": {"wgmma half": 1e12}}
     one, half = (Phase("p", SMALL, tiles, **work).seconds(H100) - H100.launch for tiles in (1, 66))
@@ -83,11 +91,18 @@ def test_rows_are_found_by_kernel_type_and_constants():
         resources(rows, "k", "fp32", A=1)
 
 
+def test_cuda_kernels_are_found_by_their_name():
+    row = {"kernel": "k<a>", "target": "sm_90a", "threads": 288, "registers": 9, "shared": 7}
+    assert cuda_resources([row | {"target": "sm_80"}, row], "k<a>") == Resources(9, 9, 7)
+    with pytest.raises(KeyError, match="no k for sm_90a in the table"):
+        cuda_resources([row], "k")
+
+
 def test_predictions_stand_beside_floors_and_are_called_so():
-    rows = read_rows(ROOT / COMPILED)
-    for one in predictions(rows):
+    tables = Tables.read(ROOT)
+    for one in predictions(tables):
         assert one.seconds >= one.floor
         assert one.seconds == sum(phase.seconds(H100) for phase in one.phases)
-    text = prediction_table(rows)
+    text = prediction_table(tables)
     assert text.startswith("PREDICTED")
     assert "nobody has measured" in text

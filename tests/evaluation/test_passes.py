@@ -7,21 +7,27 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from pcsr_fast.data.pairs import Dataset
+from pcsr_fast.methods.config import LossConfig
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops.scores import score_matrix_of
 from pcsr_fast.training import passes
 from pcsr_fast.training.batches import padded
 from pcsr_fast.training.passes import SplitPass, encode_images, encode_texts, head_scores, split_scores
+from tests.reference import naive as pairwise
 
 Build = Callable[..., RetrievalModel]
 CPU = torch.device("cpu")
 HEADS = pytest.mark.parametrize("kind", ["vse", "scan", "sgr", "saf"])
 
 
-def make_pass(planted: Dataset, held: np.ndarray, size: int, *, mask: bool = True) -> SplitPass:
-    return SplitPass(planted.train, held, size=size, margin=0.2, mask_images=mask, device=CPU)
+def make_pass(
+    planted: Dataset, held: np.ndarray, size: int, *, mask: bool = True, kind: str = "triplet_mean"
+) -> SplitPass:
+    options = LossConfig(positive_mask="image_id" if mask else "diag", temperature=0.3)
+    return SplitPass(planted.train, held, size=size, kind=kind, options=options, device=CPU)
 
 
 @torch.no_grad()
@@ -43,6 +49,20 @@ def naive_losses(
                 total += max(0.0, 0.2 + S[i, j] - S[i, i]) + max(0.0, 0.2 + S[j, i] - S[i, i])
             losses[ids[i]] = total / len(ids)
     return losses
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_losses_may_be_infonce(build: Build, planted: Dataset, held: np.ndarray, mask: bool):
+    model, order = build("vse").eval(), np.random.default_rng(0).permutation(24)
+    look = make_pass(planted, held, 8, mask=mask, kind="infonce")
+    found = look(model, [order], predictions=False, embeddings=False)
+    for ids in np.split(order, 3):
+        regions = torch.from_numpy(planted.train.regions.take(held[ids]))
+        texts = model.encode_texts(*padded([planted.train.tokens[i] for i in ids]))
+        S = model.similarity(model.encode_images(regions), texts).double().detach()
+        groups = torch.from_numpy(held[ids]) if mask else None
+        expected = pairwise.contrastive(S, "infonce", 0.3, 0.5, 0.1, groups)
+        np.testing.assert_allclose(found.losses[ids], expected.numpy(), rtol=1e-5)
 
 
 @HEADS
@@ -70,9 +90,8 @@ def test_losses_do_not_show_what_was_kept(
         look = make_pass(planted, held, 3)
         found.append(look(model, [order], predictions=True, embeddings=True))
         assert (look._fits(model)) == (most > 0 or kind == "vse")
-    for name in ("losses", "image_probabilities", "text_probabilities"):
+    for name in ("losses", "image_probabilities", "text_probabilities", "image_embeddings", "text_embeddings"):
         np.testing.assert_allclose(getattr(found[0], name), getattr(found[1], name), atol=2e-6)
-    assert (found[0].image_embeddings is None) == (kind != "vse")
 
 
 @HEADS
@@ -89,7 +108,7 @@ def test_several_passes_are_averaged(build: Build, planted: Dataset, held: np.nd
 def test_predictions_and_embeddings_belong_to_their_pair(build: Build, planted: Dataset, held: np.ndarray, kind: str):
     model, look = build(kind), make_pass(planted, held, 6)
     orders = [np.arange(24), np.random.default_rng(1).permutation(24)]
-    first, second = (look(model, [order], predictions=True, embeddings=kind == "vse") for order in orders)
+    first, second = (look(model, [order], predictions=True, embeddings=True) for order in orders)
     with torch.no_grad():
         for i in range(24):
             image = model.encode_images(torch.from_numpy(planted.train.regions.take(held[i : i + 1])))
@@ -99,8 +118,11 @@ def test_predictions_and_embeddings_belong_to_their_pair(build: Build, planted: 
                 np.testing.assert_allclose(found.image_probabilities[i], p, atol=1e-5)
                 np.testing.assert_allclose(found.text_probabilities[i], q, atol=1e-5)
                 if kind == "vse":
-                    np.testing.assert_allclose(found.text_embeddings[i], text.values[0], atol=1e-5)
-                    np.testing.assert_allclose(found.image_embeddings[held[i]], image[0], atol=1e-5)
+                    v, t = image[0], text.values[0]
+                else:
+                    v, t = (functional.normalize(one[0].mean(0), dim=0) for one in (image, text.values))
+                np.testing.assert_allclose(found.text_embeddings[i], t, atol=1e-5)
+                np.testing.assert_allclose(found.image_embeddings[held[i]], v, atol=1e-5)
 
 
 def test_a_pass_leaves_no_trace(build: Build, planted: Dataset, held: np.ndarray):
@@ -116,7 +138,14 @@ def test_a_pass_leaves_no_trace(build: Build, planted: Dataset, held: np.ndarray
 @pytest.mark.parametrize("size", [23, 22, 10])
 def test_no_pair_is_judged_by_a_small_remainder(build: Build, planted: Dataset, size: int):
     """The mean divides by the batch: with few negatives in a last, short batch, its pairs would look clean."""
-    look = SplitPass(planted.train, np.arange(24) % 8, size=size, margin=1000.0, mask_images=False, device=CPU)
+    look = SplitPass(
+        planted.train,
+        np.arange(24) % 8,
+        size=size,
+        kind="triplet_mean",
+        options=LossConfig(margin=1000.0, positive_mask="diag"),
+        device=CPU,
+    )
     order = np.random.default_rng(2).permutation(24)
     losses = look(build("vse"), [order], predictions=False, embeddings=False).losses
     assert losses.min() > 0.85 * losses.max()

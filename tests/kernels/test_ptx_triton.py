@@ -9,14 +9,18 @@ import torch
 
 from pcsr_fast.kernels.triton.launch import Plan
 from pcsr_fast.kernels.triton.launch_table import TABLE
+from pcsr_fast.kernels.triton.mixture_float32 import float32_sums_kernel
 from pcsr_fast.kernels.triton.scatter import hardest_gradients
+from pcsr_fast.ops import Mixture, fit_mixture
 from pcsr_fast.reference.contrastive_terms import KINDS
+from pcsr_fast.reference.gaussian import log_gaussian_density
 from tests.kernels.cuda.problems import make_sides, make_triplets, score_bound
 from tests.kernels.ptx.machine import Machine
 from tests.kernels.ptx.problems import CHUNKED, SMALL, THREE_PASSES
 from tests.kernels.ptx.triton_device import interpreting
 from tests.ops.contrasts import check_against_float64 as check_contrasts
 from tests.ops.contrasts import make_contrasts
+from tests.ops.mixtures import drawn
 from tests.ops.searches import check_choices
 from tests.ops.tools import BACKWARD, assert_same_bits
 from tests.ops.triplets import check_against_float64 as check_triplets
@@ -24,6 +28,7 @@ from tests.ops.triplets import check_against_float64 as check_triplets
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 ORDERS = ("forward", "reversed", 7)
+FITS = (("gaussian", torch.float64), ("beta", torch.float32), ("beta", torch.float64))
 kernels = pytest.mark.kernels
 
 
@@ -90,6 +95,39 @@ def test_triplets(negatives, mode) -> None:
 def test_triplets_of_halves(dtype, negatives) -> None:
     for order in ("together", 7):
         checked(lambda: check_triplets(make_triplets(CPU, 40, 48, dtype, "anchor", negatives)), SMALL, order)
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(4700, marks=kernels)])
+def test_float32_sums_of_a_mixture(count) -> None:
+    """One part: values left over, and a whole batch before them."""
+    values, state = drawn(1, count, dtype=torch.float32), torch.zeros(17, dtype=torch.float64)
+    state[:6] = torch.tensor([0.3, 0.6, 0.02, 0.01, 0.4, 0.6])
+    means, variances, weights = state[:6].view(3, 2)
+    sums = torch.full((7, 1), torch.nan, dtype=torch.float64)
+    launch = values, state, sums, count, 8192, 1
+    checked(lambda: float32_sums_kernel[(1,)](*launch, ROWS=128, num_warps=4), SMALL)
+    joint = weights.log()[:, None] + log_gaussian_density(values.double(), means, variances)
+    r, away = torch.softmax(joint, 0), values.double() - means[:, None]
+    truth = [(r * away**power).sum(1) for power in range(3)]
+    expected = torch.cat([*truth, joint.logsumexp(0).sum()[None]])
+    torch.testing.assert_close(sums[:, 0], expected, rtol=1e-6, atol=1e-7 * count)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("gaussian", DTYPES[0]), *(pytest.param(*one, marks=kernels) for one in FITS)]
+)
+def test_fits_of_mixtures(kind, dtype) -> None:
+    """The start, sums and steps until the end, posteriors: every kernel of a mixture."""
+    values = drawn(1, 300, dtype=dtype)
+    truth = fit_mixture(values.double(), kind, max_iter=3, tol=1e-6, backend="reference")
+    found: list[Mixture] = []
+    checked(lambda: found.append(fit_mixture(values, kind, max_iter=3, tol=1e-6)), SMALL)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-9}
+    torch.testing.assert_close(found[0].means, truth.means, **close)
+    torch.testing.assert_close(found[0].variances, truth.variances, **close)
+    posteriors: list[torch.Tensor] = []
+    checked(lambda: posteriors.append(found[0].posterior()), SMALL)
+    torch.testing.assert_close(posteriors[0], truth.posterior(), rtol=0, atol=100 * close["atol"])
 
 
 @kernels

@@ -46,7 +46,8 @@ def trained(folder: Path, ratio: float, **settings: Any) -> Trainer:
     """A run of three epochs on 36 pairs."""
     dataset = synthetic_dataset(12, captions_per_image=3, regions=3, dim=5, topics=6, seed=0)
     config: Any = Config(output=str(folder))
-    for key, value in {**TINY, **settings}.items():
+    profile = PROFILES.get(settings.get("method", "plain"), {})
+    for key, value in {**profile, **TINY, **settings}.items():
         group = config
         *parents, name = key.split(".")
         for parent in parents:

@@ -1,13 +1,12 @@
 """Compiles the CUDA kernels for GPUs that are not there, and reads registers, spills, occupancy and opcodes.
 
-`python tests/tools/cuda_compile.py [--few] [sm_80 sm_90a sm_100]` prints one JSON object a kernel, a line each; with
-neither this is what benchmarks/results/gpu/cuda_compile.jsonl holds. --few: the search for hardest negatives alone. The
-path of a built _native_cuda*.so instead reads that.
+`python tests/tools/cuda_compile.py [--only=FILE] [sm_80 sm_90a sm_100]` prints one JSON object a kernel, a line each; with
+neither this is what benchmarks/results/gpu/cuda_compile.jsonl holds. --only: the kernels of csrc/cuda/FILE.cu. The path
+of a built _native_cuda*.so instead reads that.
 """
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import json
 import os
@@ -23,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.tools.cuda_emulation.build import build_program, launchers  # noqa: E402
-from tests.tools.triton_compile import BIN, COUNTED, OPCODE  # noqa: E402
+from tests.tools.sass import Code  # noqa: E402
+from tests.tools.triton_compile import BIN  # noqa: E402
 
 CACHE = ROOT / "build" / "cuda-compile"
 TARGETS = ("sm_80", "sm_90a", "sm_100")
@@ -73,10 +73,9 @@ def occupancy(target: str, threads: int, registers: int, shared: int) -> int:
 
 
 def _opcodes(cubin: Path) -> dict[str, dict[str, int]]:
-    """What `COUNTED` names, by function."""
+    """What `Code` counts, by function."""
     parts = re.split(r"^\s*\.section\s+\.text\.(\w+),.*$", _output(BIN / "nvdisasm", "-c", cubin), flags=re.M)
-    counts = (collections.Counter(filter(COUNTED.fullmatch, OPCODE.findall(code))) for code in parts[2::2])
-    return {name: dict(sorted(count.items())) for name, count in zip(parts[1::2], counts, strict=True)}
+    return {name: Code(code).counted() for name, code in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def _dynamic() -> dict[str, int]:
@@ -132,8 +131,8 @@ def main(*words: str) -> None:
     """The command line."""
     libraries = [Path(word).resolve() for word in words if word.endswith(".so")]
     targets = [word for word in words if word in TARGETS] or TARGETS
-    few = "--few" in words
-    sources = [source for source in launchers() if not few or source.stem == "hardest"]
+    only = [word.removeprefix("--only=") for word in words if word.startswith("--only=")]
+    sources = [source for source in launchers() if not only or source.stem in only]
     dynamic = _dynamic()
     for container in libraries or [_compiled(source, target) for target in targets for source in sources]:
         for row in rows(container, dynamic):

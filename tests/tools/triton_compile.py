@@ -1,21 +1,22 @@
 """Compiles what launchers really launch, for GPUs that are not there, and reads registers, spills and opcodes.
 
-`python tests/tools/triton_compile.py [--few] sm_90 [sm_80 ...]` prints one JSON object a kernel, a line each; without
---few this is what benchmarks/results/gpu/triton_compile.jsonl holds. In a process of its own: Triton
-must not interpret. Launchers run on small tensors of the CPU; every launch is compiled instead, with Triton's own rules
-of specialisation: 1 is a constant, multiples of 16 are known as such.
+`python tests/tools/triton_compile.py [--few] [--only KERNEL ...] [--into TABLE] sm_90 [sm_80 ...]` prints one JSON object a
+kernel, a line each; --into puts them in the place of those rows of a table, which is how
+benchmarks/results/gpu/triton_compile.jsonl is made. In a process of its own: Triton must not interpret. Launchers run on
+small tensors of the CPU; every launch is compiled instead, with Triton's own rules of specialisation: 1 is a constant,
+multiples of 16 are known as such.
 """
 
 from __future__ import annotations
 
-import collections
+import argparse
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,10 @@ import triton
 import triton.backends.nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.tools.sass import Code
 
 BIN = Path(triton.backends.nvidia.__file__).parent / "bin"
 TARGETS = {f"sm_{cc}": GPUTarget("cuda", cc, 32) for cc in (80, 90, 100)} | {"gfx942": GPUTarget("hip", "gfx942", 64)}
@@ -37,9 +42,6 @@ TYPES = {
     torch.uint8: "*u8",
 }
 OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
-OPCODE = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]*)")
-# Tensor cores, asynchronous copies, local memory (spills).
-COUNTED = re.compile(r"HMMA|HGMMA|UTC\w*MMA|LDGSTS|UTMALDG|STL|LDL")
 
 
 def specialised(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
@@ -62,7 +64,7 @@ def specialised(kernel: Any, arguments: dict[str, Any]) -> ASTSource:
 
 
 def _nvidia(cubin: bytes, multiplies: bool) -> dict[str, Any]:
-    """Registers and stack; opcodes only of a kernel that multiplies, as disassembling is slow."""
+    """Registers and stack; only of a kernel that multiplies, as disassembling is slow, opcodes and what follows products."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
@@ -70,8 +72,9 @@ def _nvidia(cubin: bytes, multiplies: bool) -> dict[str, Any]:
         disassemble = [BIN / "nvdisasm", "-c", file.name] if multiplies else ["true"]
         code = subprocess.run(disassemble, capture_output=True, text=True, check=True).stdout
     found = {name: int(value) for name, value in re.findall(r"\b(REG|STACK):(\d+)", usage.stdout + usage.stderr)}
-    opcodes = collections.Counter(name for name in OPCODE.findall(code) if COUNTED.fullmatch(name))
-    return {"registers": found["REG"], "stack": found["STACK"], "opcodes": dict(sorted(opcodes.items()))}
+    counts = Code(code)
+    epilogue = {"epilogue": counts.epilogue()} if counts.epilogue() is not None else {}
+    return {"registers": found["REG"], "stack": found["STACK"], "opcodes": counts.counted(), **epilogue}
 
 
 def _amd(assembly: str) -> dict[str, Any]:
@@ -113,10 +116,11 @@ def occupancy(target: str, registers: int, shared: int, warps: int) -> float:
 
 
 class Recorder:
-    """Compiles each different launch once for a target and prints what came of it, instead of running it."""
+    """Compiles each different launch once for a target and keeps what came of it, instead of running it."""
 
-    def __init__(self, target: str) -> None:
-        self.target = target
+    def __init__(self, target: str, only: Collection[str] = ()) -> None:
+        self.target, self.only = target, only
+        self.rows: list[dict[str, Any]] = []
         self.seen: set[tuple[str, ...]] = set()
 
     def run(self, kernel: Any, *values: Any, grid: Any, warmup: bool, **options: Any) -> None:
@@ -125,7 +129,7 @@ class Recorder:
         launch = {name: arguments[name] for name in OPTIONS if name in arguments}
         source = specialised(kernel, arguments)
         key = (kernel.__name__, str(source.signature), str(source.constants), str(source.attrs), str(launch))
-        if key in self.seen:
+        if key in self.seen or (self.only and kernel.__name__ not in self.only):
             return
         self.seen.add(key)
         compiled = triton.compile(source, target=TARGETS[self.target], options=launch)
@@ -147,28 +151,44 @@ class Recorder:
             **own,
             "occupancy": occupancy(self.target, own["registers"], shared, warps),
         }
-        print(json.dumps(row), flush=True)
+        self.rows.append(row)
 
 
-def record(target: str, launches: Callable[[str], Iterator[None]]) -> None:
-    """Print a row for every different kernel that `launches(target)` launches."""
-    recorder = Recorder(target)
+def record(target: str, launches: Callable[[str], Iterator[None]], only: Collection[str] = ()) -> list[dict[str, Any]]:
+    """A row for every different kernel, or of these names, that `launches(target)` launches."""
+    recorder = Recorder(target, only)
     triton.runtime.jit.JITFunction.run = lambda kernel, *values, **options: recorder.run(kernel, *values, **options)
     for _ in launches(target):
         pass
+    return recorder.rows
+
+
+def replace(table: Path, rows: list[dict[str, Any]], targets: list[str], only: Collection[str]) -> None:
+    """Put rows in the place of those of the same targets, and kernels if only some were compiled."""
+    before = [json.loads(line) for line in table.read_text().splitlines()]
+    kept = [row for row in before if row["target"] not in targets or (only and row["kernel"] not in only)]
+    order = list(TARGETS)
+    rows = sorted(kept + rows, key=lambda row: (order.index(row["target"]), row["kernel"]))
+    table.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
 def main() -> None:
     """The command line."""
     assert "TRITON_INTERPRET" not in os.environ
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", nargs="+", choices=TARGETS)
+    parser.add_argument("--few", action="store_true", help="a representative part of the launches")
+    parser.add_argument("--only", metavar="KERNEL", action="append", default=[], help="kernels by name")
+    parser.add_argument("--into", type=Path, metavar="TABLE", help="a table whose rows these replace")
+    given = parser.parse_args()
     from tests.tools import triton_launches
 
-    few = "--few" in sys.argv
-    for name in sys.argv[1:]:
-        if not name.startswith("--"):
-            chosen = triton_launches.few_launches if few else triton_launches.launches
-            record(name, chosen)
+    chosen = triton_launches.few_launches if given.few else triton_launches.launches
+    rows = [row for target in given.targets for row in record(target, chosen, given.only)]
+    if given.into:
+        replace(given.into, rows, given.targets, given.only)
+    else:
+        print("".join(f"{json.dumps(row)}\n" for row in rows), end="")
 
 
 if __name__ == "__main__":

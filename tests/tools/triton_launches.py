@@ -45,7 +45,7 @@ def _searches(architecture: int | str) -> Iterator[None]:
             margin = torch.zeros((ROWS, ROWS) if shift == "matrix" else ROWS)
             yield search.hardest(_sides(dtype), plan, None if shift == "none" else margin, shift)
         yield search.own_scores(_sides(dtype), TABLE[architecture, "search"][name])
-    yield search.hardest(_sides(torch.bfloat16, grouped=True), TABLE[architecture, "search"]["bfloat16"])
+    yield search.hardest(_sides(torch.bfloat16, grouped=True), TABLE[architecture, "grouped search"]["bfloat16"])
     yield search.hardest(_sides(torch.float32), READING)
 
 
@@ -73,15 +73,15 @@ def _mixtures() -> Iterator[None]:
     yield mixture.two_means(values, values, 300, state[:2])
 
 
-def _of_scores() -> Iterator[None]:
+def _of_scores(architecture: int | str) -> Iterator[None]:
     """Ready-made scores in half precision, whose columns are neighbours or not."""
-    scores = torch.randn(ROWS, ROWS).to(torch.bfloat16)
+    scores, plan = torch.randn(ROWS, ROWS).to(torch.bfloat16), TABLE[architecture, "sums"]["float32"]
     for S in (scores, scores.T):
         both = Sides(S, None, None, None)
-        search.hardest(both, READING)
-        ranks.retrieval_ranks(both, torch.arange(ROWS), "pessimistic", READING)
+        search.hardest(both, plan)
+        ranks.retrieval_ranks(both, torch.arange(ROWS), "pessimistic", plan)
         margins = hinge.Margins(torch.zeros(ROWS), Shift())
-        yield hinge.hinge_score_gradients(both, margins, torch.ones(ROWS), torch.ones(ROWS), READING)
+        yield hinge.hinge_score_gradients(both, margins, torch.ones(ROWS), torch.ones(ROWS), plan)
 
 
 def _contrast(dtype: torch.dtype, kind: str, plan: Plan) -> Iterator[None]:
@@ -124,7 +124,7 @@ def launches(target: str) -> Iterator[None]:
     yield from _ranks(architecture)
     yield from _sums(architecture)
     yield from _fused_sums(architecture)
-    yield from _of_scores()
+    yield from _of_scores(architecture)
     yield from _mixtures()
     for dtype in dict.fromkeys(DTYPES.values()):
         sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS)

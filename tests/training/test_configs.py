@@ -53,6 +53,21 @@ def test_settings_are_the_papers(name: str) -> None:
     assert config.noise.ratio == (0.4 if name in ("flickr30k_pcsr", "coco_pcsr") else 0)
 
 
+@pytest.mark.parametrize("profile", ["pc2", "pc2_official"])
+def test_settings_of_pc2_on_now(profile: str) -> None:
+    """METHODS 3.2: K 128, warm-up 10, pseudo-captions from epoch 25, mean triplet; the code's entropy weighs 10."""
+    config = settle(parse_config(["--config", "now_pc2", "--profile", profile])[0])
+    check_config(config)
+    official, t, head = profile == "pc2_official", config.train, config.head
+    assert (config.method, t.epochs, t.lr_update, config.warmup.epochs) == ("pc2", 50, 30, 10)
+    assert (config.apo.refinable.start_epoch, config.warmup.loss, head.num_classes) == (25, "triplet_mean", 128)
+    assert (config.pcs.enabled, config.apo.ambiguous.enabled, head.train_in_warmup) == (False, False, True)
+    assert (head.entropy, head.lambda_en) == (("per_sample", 10.0) if official else ("batch_mean", 1.0))
+    assert config.loss.margin_mode == ("official" if official else "anchor")
+    assert config.replace.below == ("margin0" if official else "drop")
+    assert (config.po.key, config.replace.min_cos) == ("local" if official else "global", 0.5)
+
+
 @EVERY
 @pytest.mark.parametrize("profile", ["plain", "pcsr", "pcsr_official"])
 def test_profiles_fit(name: str, profile: str) -> None:
@@ -63,16 +78,16 @@ def written(name: str, folder: Path) -> list[str]:
     """A planted set of 36 regions a picture in the files that the configuration reads, and the words that lead there."""
     captions = 5 if name in ("flickr30k_pcsr", "coco_pcsr") else 1
     planted = synthetic_dataset(90 // captions, captions, dim=8, topics=6, num_dev=10, num_test=12, seed=5)
-    style = {"cc152k_pcsr": "cc152k", "now_pcsr": "now"}.get(name, "f30k")
+    style = {"cc152k_pcsr": "cc152k", "now_pcsr": "now", "now_pc2": "now"}.get(name, "f30k")
     write_precomp(planted, folder, style=style, suffix="bert")
     if name == "coco_pcsr":
         for path in folder.glob("test_*"):
             path.rename(path.with_name(path.name.replace("test_", "testall_")))
     words = ["--config", name, "--data.path", str(folder)]
-    return [*words, "--data.vocab", str(folder / "vocab.json")] if name == "now_pcsr" else words
+    return [*words, "--data.vocab", str(folder / "vocab.json")] if style == "now" else words
 
 
-@EVERY
+@pytest.mark.parametrize("name", [*SCHEDULES, "now_pc2"])
 def test_an_epoch_on_such_files(name: str, tmp_path: Path) -> None:
     words = [*written(name, tmp_path / "data"), "--output", str(tmp_path / "run"), *SMALL]
     metrics, dataset = train(parse_config(words)[0], console=Console(file=io.StringIO()))

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcsr_fast.errors import ConfigError
+from pcsr_fast.methods import METHODS
 from pcsr_fast.methods.profiles import PROFILES
 from pcsr_fast.resources import config_names, config_path
 from pcsr_fast.training.config import Config, as_dict, check_config, value_of
@@ -59,7 +60,7 @@ def test_line_wins_over_the_file_for_the_profile_itself_and_the_last_word_wins(t
     assert (config.profile, value_of(config, KEY), config.train.lr) == ("pcsr_official", PROFILE, 2)
 
 
-@pytest.mark.parametrize(("method", "profile"), [("pcsr", "pcsr"), ("triplet", "plain"), ("oracle", "plain")])
+@pytest.mark.parametrize(("method", "profile"), [(name, name if name in PROFILES else "plain") for name in METHODS])
 def test_the_profile_follows_the_method(method: str, profile: str, tmp_path: Path) -> None:
     for words in (["--method", "pcsr", "--method", method], ["--config", written(tmp_path, f"method: {method}")]):
         config, _ = parse_config(words)

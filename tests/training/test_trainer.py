@@ -13,13 +13,14 @@ import torch
 
 from pcsr_fast.cli import main
 from pcsr_fast.errors import ConfigError, UserError
+from pcsr_fast.methods import METHODS
 from pcsr_fast.methods.base import Batch
 from pcsr_fast.training.batches import BatchSource
 from pcsr_fast.training.checkpoint import load_checkpoint, strip_prefix
 from pcsr_fast.training.observers import Observer
 from pcsr_fast.training.run import enough_memory, prepare
 from pcsr_fast.training.trainer import BEST, LAST, Trainer, choose_device
-from tests.training.tools import configured, outcome, plain, run, words
+from tests.training.tools import configured, of_method, outcome, plain, run, words
 
 SHORT = ("--train.epochs", "1", "--apo.refinable.start_epoch", "0", "--apo.ambiguous.start_epoch", "0")
 WARM = ("--train.epochs", "0")
@@ -135,7 +136,7 @@ def test_the_best_epoch_is_kept_and_tested(tiny: Path, tmp_path: Path) -> None:
     assert weights(tmp_path / "run", BEST) != weights(tmp_path / "run", LAST)
 
 
-@pytest.mark.parametrize("method", ["triplet", "infonce", "oracle", "pcsr"])
+@pytest.mark.parametrize("method", METHODS)
 def test_who_sees_which_pairs(method: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An epoch visits each pair once; the oracle never sees a wrong one; captions come with the pictures they hold."""
     batch, seen = BatchSource.batch, []
@@ -147,7 +148,7 @@ def test_who_sees_which_pairs(method: str, tiny: Path, tmp_path: Path, monkeypat
         return made
 
     monkeypatch.setattr(BatchSource, "batch", watched)
-    run(tiny, tmp_path / "run", *WARM, "--method", method, "--train.num_nets", "1")
+    run(tiny, tmp_path / "run", *WARM, *of_method(method), "--train.num_nets", "1")
     held = np.load(tmp_path / "run" / "noise.npy")
     right = np.flatnonzero(held == np.arange(240) // 5)
     assert 140 < len(right) < 160

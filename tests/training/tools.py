@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from rich.console import Console
 from torch import Tensor
 
+from pcsr_fast.methods.profiles import PROFILES
 from pcsr_fast.training.checkpoint import load_checkpoint
 from pcsr_fast.training.config import Config
 from pcsr_fast.training.parse import parse_config
 from pcsr_fast.training.run import train
-from pcsr_fast.training.trainer import BEST, LAST
+from pcsr_fast.training.trainer import BEST, LAST, Interrupted, Trainer
 
 # Small, and yet every memory is in use: votes in a window, prediction bank, caption queue, running losses.
 # The profile without measured choices, so that a new choice does not change what these tests look at.
@@ -29,6 +33,19 @@ SMALL = """
 """.split()
 
 
+# Kinds of noisy pairs that a method may be trained on.
+NOISY_KINDS = {
+    "pcsr": {"refinable", "ambiguous"},
+    "cream": {"refinable", "ambiguous"},
+    **{name: {"refinable"} for name in ("pc2", "ncr", "bicro")},
+}
+
+
+def of_method(name: str) -> tuple[str, ...]:
+    """Words that choose a method with its own profile; those of PCSR and the plain ones stay with SMALL's."""
+    return ("--method", name, "--profile", name if name in PROFILES and name != "pcsr" else "plain")
+
+
 _CLOCK = ("seconds", "epoch_seconds", "date")
 
 
@@ -40,6 +57,26 @@ def words(data: Path, output: Path, *more: str) -> list[str]:
 def configured(data: Path, output: Path, *more: str) -> Config:
     """Configuration of a small run."""
     return parse_config(words(data, output, *more))[0]
+
+
+def run_in_parts(
+    data: Path, folder: Path, *more: str, moments: Sequence[tuple[str, int, int, int]], patch: pytest.MonkeyPatch
+) -> None:
+    """A small run that is stopped in the iteration at each of `moments` (stage, epoch, net, step), and goes on."""
+    iteration = Trainer._iteration
+    for moment in moments:
+
+        def stopped(self: Trainer, *arguments: Any, moment: tuple[Any, ...] = moment) -> None:
+            where = self.progress.position
+            if (where.stage, where.epoch, where.net, where.step) == moment:
+                signal.raise_signal(signal.SIGINT)
+            iteration(self, *arguments)
+
+        patch.setattr(Trainer, "_iteration", stopped)
+        with pytest.raises(Interrupted):
+            run(data, folder, *more, resume=folder.exists())
+    patch.setattr(Trainer, "_iteration", iteration)
+    run(data, folder, *more, resume=True)
 
 
 def quiet() -> Console:
@@ -74,15 +111,16 @@ def timeless(value: Any) -> Any:
 
 
 def outcome(folder: Path) -> dict[str, Any]:
-    """All that must not depend on how often a run was stopped."""
+    """All that must not depend on how often a run was stopped; methods that do not split leave no findings."""
+    found, suspects = folder / "findings.safetensors", folder / "suspects.csv"
     lines = (folder / "history.jsonl").read_text().splitlines()
     return {
         "last": contents(folder / LAST),
         "best": contents(folder / BEST),
         "history": [timeless(json.loads(line)) for line in lines],
         "metrics": timeless(json.loads((folder / "metrics.json").read_text())),
-        "findings": (folder / "findings.safetensors").read_bytes(),
-        "suspects": (folder / "suspects.csv").read_text(),
+        "findings": found.read_bytes() if found.exists() else None,
+        "suspects": suspects.read_text() if suspects.exists() else None,
     }
 
 

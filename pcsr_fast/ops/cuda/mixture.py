@@ -14,7 +14,7 @@ from pcsr_fast.reference.gaussian import MixtureFit
 from pcsr_fast.reference.mixture import MIXTURE_KINDS
 from pcsr_fast.reference.two_means import MAX_LLOYD_STEPS
 
-MOST_PARTS = 1024
+MOST_PARTS, FLOAT32_PARTS = 1024, 528  # the latter a wave of an H100: four on each of its 132 multiprocessors
 VALUES_A_PART = 4096  # so that sums do not depend on the device
 
 
@@ -28,7 +28,8 @@ class _Steps:
 
     def __init__(self, values: Tensor, kind: str, tol: float, reg_covar: float) -> None:
         self.values, self.settings = values, (MIXTURE_KINDS.index(kind), tol, reg_covar)
-        self.parts = min(MOST_PARTS, -(-values.numel() // VALUES_A_PART))
+        most = FLOAT32_PARTS if kind == "gaussian" and values.dtype == torch.float32 else MOST_PARTS
+        self.parts = min(most, -(-values.numel() // VALUES_A_PART))
         self.partials = torch.empty(self.parts, 7, dtype=torch.float64, device=values.device)
 
     def step(self, state: Tensor, stage: int, assigned: Tensor | None = None) -> None:

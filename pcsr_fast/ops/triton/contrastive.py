@@ -32,7 +32,7 @@ def contrastive_loss_from_scores(S: Tensor, settings: ContrastiveSettings, group
     from pcsr_fast.kernels.triton.launch_table import reading_plan
     from pcsr_fast.kernels.triton.softmax import Loss
 
-    losses: Tensor = contrastive_losses(score_sides(S, groups), Loss(*settings), reading_plan())[0]
+    losses: Tensor = contrastive_losses(score_sides(S, groups), Loss(*settings), reading_plan(S.device))[0]
     return losses
 
 

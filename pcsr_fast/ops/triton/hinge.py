@@ -83,5 +83,5 @@ def hinge_score_gradient(
     from pcsr_fast.kernels.triton.launch_table import reading_plan
 
     margins, upstream = _margins(margin, margin_mode, S.shape[0]), _upstream(by_row, by_column, negatives)
-    dS, slopes = hinge_score_gradients(score_sides(S, groups), margins, *upstream, reading_plan())
+    dS, slopes = hinge_score_gradients(score_sides(S, groups), margins, *upstream, reading_plan(S.device))
     return dS, _margin_gradient(slopes, margin, margin_mode)

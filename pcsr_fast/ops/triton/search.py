@@ -26,6 +26,11 @@ def search(
     return HardestNegatives(*rows, *columns)
 
 
+def work_of(both: Sides) -> str:
+    """What the launch table calls a search without margins."""
+    return "search" if both.row_ids is None else "grouped search"
+
+
 @on_device
 def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> HardestNegatives:
     """As the reference, in O(N + M) memory."""
@@ -33,7 +38,8 @@ def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> H
 
     if precision == "bf16":
         x, y = x.to(torch.bfloat16), y.to(torch.bfloat16)
-    return search(sides(x, y, groups), plan_for("search", x.dtype, x.device, precision != "auto"))
+    both = sides(x, y, groups)
+    return search(both, plan_for(work_of(both), x.dtype, x.device, precision != "auto"))
 
 
 @on_device
@@ -54,7 +60,9 @@ def retrieval_ranks_from_scores(S: Tensor, image_of_text: Tensor, ties: str) -> 
     from pcsr_fast.kernels.triton.launch_table import reading_plan
     from pcsr_fast.kernels.triton.ranks import retrieval_ranks
 
-    return RetrievalRanks(*retrieval_ranks(score_sides(S, None), image_of_text.contiguous(), ties, reading_plan()))
+    return RetrievalRanks(
+        *retrieval_ranks(score_sides(S, None), image_of_text.contiguous(), ties, reading_plan(S.device))
+    )
 
 
 @on_device

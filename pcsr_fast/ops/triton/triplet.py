@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pcsr_fast.ops.triton.arguments import on_device, score_sides, sides, supports
 from pcsr_fast.ops.triton.hinge import hinge_parts
-from pcsr_fast.ops.triton.search import search
+from pcsr_fast.ops.triton.search import search, work_of
 from pcsr_fast.reference.triplet import TripletParts
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def supports_triplet(*tensors: Tensor, negatives: str = "hardest", **options: An
 
 
 def _parts(both: Sides, margin: Tensor, margin_mode: str, negatives: str, plans: Callable[[str], Plan]) -> TripletParts:
-    """Both parts of the loss; plans: of "search", "shifted search" or "sums"."""
+    """Both parts of the loss; plans: of a search, "shifted search" or "sums"."""
     count, device = both.x.shape[0], both.x.device
     if negatives != "hardest":
         none = torch.empty(0, dtype=torch.int64, device=device)
@@ -33,7 +33,7 @@ def _parts(both: Sides, margin: Tensor, margin_mode: str, negatives: str, plans:
     m = margin.detach().float()
     own = torch.empty(count, dtype=torch.float32, device=device)
     if m.ndim == 0 or margin_mode == "anchor":
-        found, gap = search(both, plans("search"), own=own), m - own
+        found, gap = search(both, plans(work_of(both)), own=own), m - own
     else:
         found, gap = search(both, plans("shifted search"), m.contiguous(), margin_mode, own), -own
     row, column = (found.row_values + gap).relu(), (found.column_values + gap).relu()
@@ -60,4 +60,4 @@ def triplet_from_scores(
     """Both parts of the loss of ready-made scores."""
     from pcsr_fast.kernels.triton.launch_table import reading_plan
 
-    return _parts(score_sides(S, groups), margin, margin_mode, negatives, lambda work: reading_plan())
+    return _parts(score_sides(S, groups), margin, margin_mode, negatives, lambda work: reading_plan(S.device))

@@ -81,9 +81,9 @@ FAULTS = {
         "reduce.cuh", "staged, partials);\n    Layout::sync();", "staged, partials);"
     ),
     "lanes are left out": Fault(
-        "reduce.cuh", "combine_lanes<Reduction>(best, 1, 4)", "combine_lanes<Reduction>(best, 1, 2)"
+        "reduce.cuh", "combine_lanes<Reduction>(rows[k], 1, 4)", "combine_lanes<Reduction>(rows[k], 1, 2)"
     ),
-    "a larger key is overwritten": Fault("hardest.cuh", "atomicMax(key, best);", "*key = best;"),
+    "a larger key is overwritten": Fault("hardest.cuh", "atomicMax(key, best -", "*key = (best -"),
     "groups are ignored": Fault("hardest.cuh", "row_groups ? row_groups[row] : row;", "row;"),
 }
 

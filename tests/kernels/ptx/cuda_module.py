@@ -181,10 +181,14 @@ class CudaModule:
         address, count, wide = values
         held, sums = memory(state, self.mixture_numbers, np.float64), memory(partials, 7 * parts, np.float64)
         given = memory(address, count, np.float64 if wide else np.float32)
-        args = [given, count, memory(assigned, count, np.uint8), kind, held, sums]
         shared = MIXTURE_THREADS * 7 * 8
-        name = "mixture_sumsIdE" if wide else "mixture_sumsIfE"
-        self.machine.launch(program("mixture", name), (parts,), MIXTURE_THREADS, args, shared)
+        if (wide, kind, stage) == (False, 0, 1):
+            name, args = f"mixture_float32_sumsILb{int(address % 16 == 0)}", [given, count, held, sums]
+            more = 24  # the log-odds
+        else:
+            args = [given, count, memory(assigned, count, np.uint8), kind, held, sums]
+            name, more = "mixture_sumsIdE" if wide else "mixture_sumsIfE", 0
+        self.machine.launch(program("mixture", name), (parts,), MIXTURE_THREADS, args, shared + more)
         step = [sums, parts, Struct("iidd", (stage, kind, tol, reg_covar)), held]
         self.machine.launch(program("mixture", "mixture_step"), (1,), MIXTURE_THREADS, step, shared)
         return 0

@@ -6,13 +6,14 @@ is NaN, so that reading too far shows; 130 rows are a whole tile of CUDA's and a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pcsr_fast.kernels.triton.launch import Plan
+from pcsr_fast.kernels.triton.mixture import two_means
 from pcsr_fast.kernels.triton.scatter import hardest_gradients
 from pcsr_fast.native_cuda import call
 from pcsr_fast.ops import contrastive_loss, fit_mixture, hardest_negatives, retrieval_ranks, triplet_loss
@@ -135,29 +136,39 @@ def _mixtures(machine: Machine) -> None:
     values = torch.cat([low, high]).clamp(0.01, 0.99)
     with interpreting(machine, most=1):
         _fits(values)
-    sums, state = rows(300, 7, FP32).double().abs(), torch.rand(17, generator=generator).double()
+    sums, state = rows(2148, 7, FP32).double().abs(), torch.rand(17, generator=generator).double()
     state[12] = 0.0  # it has not converged
     step = Struct("iidd", (1, 0, 1e-3, 1e-6))
-    launch = (1,), MIXTURE_THREADS, [sums, 300, step, state], MIXTURE_THREADS * 7 * 8
+    launch = (1,), MIXTURE_THREADS, [sums, 2148, step, state], MIXTURE_THREADS * 7 * 8
     machine.launch(program("mixture", "mixture_step"), *launch)
+    for parts in (1, 2):  # runs of several batches, and eight or nine values left over for a thread
+        few = values.repeat(42)[:14_436], 14_436, state, Uninitialised(torch.empty(parts, 7).double())
+        kernel = program("mixture", "mixture_float32_sumsILb1")
+        machine.launch(kernel, (parts,), MIXTURE_THREADS, list(few), MIXTURE_THREADS * 7 * 8 + 24)
+
+
+def _lines() -> Iterator[tuple[Tensor, Tensor]]:
+    """Values in rising order and centres: some that move, and some of which the first has nothing."""
+    for ordered, start in (([0.0, 1, 2, 3, 4, 5, 6, 40], [0.0, 1.0]), ([5.0, 6.0, 7.0], [0.0, 5.5])):
+        yield torch.tensor(ordered, dtype=torch.float64), torch.tensor(start, dtype=torch.float64)
 
 
 def _fits(values: Tensor) -> None:
     for kind, given in (("gaussian", 3 * values - 1), ("beta", values)):
         fit_mixture(given, kind, max_iter=2).posterior()
     fit_mixture(3 * values[280:320] - 1, max_iter=3, tol=10.0).posterior()
-    for ordered, start in (([0.0, 1, 2, 3, 4, 5, 6, 40], [0.0, 1.0]), ([5.0, 6.0, 7.0], [0.0, 5.5])):
-        line = torch.tensor(ordered, dtype=torch.float64)
-        centres = torch.tensor(start, dtype=torch.float64)
-        addresses = line.data_ptr(), line.cumsum(0), centres.data_ptr()
-        call("two_means", line.device, addresses[0], addresses[1].data_ptr(), len(ordered), 20, addresses[2])
+    for line, centres in _lines():
+        sums = line.cumsum(0)
+        call("two_means", line.device, line.data_ptr(), sums.data_ptr(), len(line), 20, centres.data_ptr())
 
 
 def _triton_search(machine: Machine, dtype: torch.dtype, plan: Plan) -> None:
     with triton_interpreting(machine, plan):
         for width, stride in ((70, 71), (80, 96)):
-            for count in (70, 2):
+            for count in (70, 2, 3):
                 x, y = opposed(rows(count, width, dtype, stride), rows(40, width, dtype, stride, seed=1))
+                if count == 3:
+                    x[1, 0] = torch.nan
                 hardest_negatives(x, y, (ids(count, 1), ids(40, 1)))
 
 
@@ -194,6 +205,17 @@ def _triton_gradients(machine: Machine, dtype: torch.dtype) -> None:
             _gradients(dtype, hardest_gradients, unused, value)
 
 
+def _triton_mixtures(machine: Machine) -> None:
+    """Values of one part with some left over, in float32 and in float64."""
+    values = torch.cat([0.2 + 0.03 * rows(1, 300, FP32)[0], torch.linspace(0.3, 0.9, 50)]).clamp(0.01, 0.99)
+    with triton_interpreting(machine, SMALL):
+        for kind, given in (("gaussian", values), ("gaussian", values.double()), ("beta", values)):
+            fit_mixture(given, kind, max_iter=2, tol=1e-6).posterior()
+            fit_mixture(given, kind, max_iter=3, tol=10.0)
+        for line, centres in _lines():
+            two_means(line, line.cumsum(0), 20, centres)
+
+
 def _cuda_gradients(machine: Machine, dtype: torch.dtype) -> None:
     with interpreting(machine, most=1):
         _gradients(dtype, hardest_gradient, 3, torch.inf)
@@ -217,6 +239,7 @@ CASES: dict[str, Case] = {
     "triton search chunked": (lambda machine: _triton_search(machine, FP32, CHUNKED), ("search",)),
     "triton margins float32": (lambda machine: _triton_margins(machine, FP32), ("search",)),
     "triton gradient bfloat16": (lambda machine: _triton_gradients(machine, BF16), ("scatter",)),
+    "triton mixture float32": (_triton_mixtures, ("float32_sums", "sums", "step", "posterior", "two_means")),
     "triton hinges bfloat16": (lambda machine: _triton_hinges(machine, BF16), ("own", "gather", "join", "slopes")),
     "triton infonce float32": (lambda machine: _triton_contrast(machine, "infonce"), ("gather", "join", "slopes")),
     "triton tal float32": (lambda machine: _triton_contrast(machine, "tal"), ("gather", "join")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -34,11 +35,14 @@ def evaluated(loss: Callable[..., Tensor], S: Tensor, margin: Tensor, **options:
     return tuple(value.double() for value in (losses, *torch.autograd.grad(losses @ weights, inputs)))
 
 
-CASES = [
-    *(pytest.param("mean", mode, torch.float32, marks=pytest.mark.kernels) for mode in MARGIN_MODES),
+SHORT = [
     *(("hardest", mode, torch.float32) for mode in MARGIN_MODES),
     *(("sum", "anchor", dtype) for dtype in DTYPES),
     *(("hardest", "col", dtype) for dtype in DTYPES[1:]),
+]
+CASES = [
+    pytest.param(*case, marks=() if case in SHORT else pytest.mark.kernels)
+    for case in itertools.product(("hardest", "mean", "sum"), MARGIN_MODES, DTYPES)
 ]
 
 

@@ -84,6 +84,7 @@ def test_nan_wins_and_infinities_are_ordered(use_plan: Callable[[Plan], None], p
     assert found.row_indices[64] == 3
     assert found.row_values[64] == torch.inf
     assert found.column_values[64].isnan()
+    assert found.column_indices[64] == 0
     assert found.column_indices[7] == -1
 
 

@@ -19,6 +19,9 @@
 struct alignas(8) float2 {
     float x, y;
 };
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
 
 #define threadIdx (emulation::thread_index())
 #define blockIdx (emulation::block_index())

@@ -72,6 +72,18 @@ inline void mma_tf32(float (&c)[4], const std::uint32_t (&a)[4], const std::uint
     mma("mma tf32", multiply_tf32, c, a, b);
 }
 
+inline float fast_exp2(float x) {
+    return __builtin_exp2f(x);
+}
+
+inline float fast_log2(float x) {
+    return __builtin_log2f(x);
+}
+
+inline float fast_reciprocal(float x) {
+    return 1 / x;
+}
+
 inline float half_to_float(std::uint16_t bits) {
     return static_cast<float>(__builtin_bit_cast(_Float16, bits));
 }
