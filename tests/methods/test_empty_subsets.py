@@ -23,6 +23,7 @@ TINY: dict[str, Any] = {
     "model.word_dim": 4,
     "model.sim_dim": 3,
     "model.sgr_steps": 1,
+    "model.prompt.heads": 2,
     "head.num_classes": 4,
     "head.hidden": 5,
     "head.train_in_warmup": True,
