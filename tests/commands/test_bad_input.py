@@ -142,7 +142,7 @@ CASES = {
     "unknown choice": line(
         "--model.head cnn", "model.head: got 'cnn', expected one of 'vse', 'sgr', 'saf', 'sgraf', 'scan'"
     ),
-    "unknown method": line("--method ours", "method: got 'ours', expected one of 'pcsr', 'triplet'"),
+    "unknown method": line("--method ours", "method: got 'ours', expected one of 'pcsr', 'pc2'"),
     "unknown profile": line(
         "--profile ours", "profile: got 'ours', expected auto or one of plain, pcsr, pcsr_official"
     ),

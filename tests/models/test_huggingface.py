@@ -129,3 +129,24 @@ def test_damaged_folders_are_named(encoders: Path, tmp_path: Path, damage: str) 
     config = ModelConfig(head="vse", backbone="hf", name_or_path=str(folder))
     with pytest.raises(ConfigError, match=r"model.name_or_path: .*clip cannot be loaded \(.*\); expected a folder"):
         RetrievalModel(config, kind="vse", feature_dim=0, regions=0, vocabulary_size=17)
+
+
+def test_siglip_reads_captions_of_full_length(tmp_path: Path) -> None:
+    """Its text half was trained on padding, without a mask."""
+    import transformers as hf
+
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    ends = {"pad_token_id": 1, "bos_token_id": 2, "eos_token_id": 3}
+    text = {**small, **ends, "vocab_size": 17, "max_position_embeddings": 12, "projection_size": 8}
+    siglip = hf.SiglipModel(
+        hf.SiglipConfig(text_config=text, vision_config={**small, "image_size": 16, "patch_size": 8})
+    ).eval()
+    siglip.save_pretrained(tmp_path)
+    config = ModelConfig(head="vse", backbone="hf", name_or_path=str(tmp_path))
+    model = RetrievalModel(config, kind="vse", feature_dim=0, regions=0, vocabulary_size=17).eval()
+    padded, pixels = torch.ones(2, 12, dtype=torch.int64), torch.rand(2, 3, 16, 16)
+    padded[0, :5], padded[1, :3] = WORDS[0], WORDS[1, :3]
+    with torch.no_grad():
+        expected = siglip(input_ids=padded, pixel_values=pixels)
+        torch.testing.assert_close(model.encode_texts(WORDS, LENGTHS).values, expected.text_embeds)
+        torch.testing.assert_close(model.encode_images(pixels), expected.image_embeds)
