@@ -23,7 +23,7 @@ from pcsr_fast.training.trainer import LAST
 
 _POLL_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded here, as a fork must do next to nothing
 
 
 def compare(plan: Plan, console: Console) -> list[dict[str, Any]]:
@@ -145,4 +145,5 @@ def _is_free(folder: Path) -> bool:
 
 def _end_with_parent() -> None:
     """Have Linux end the run, which then saves, when the comparison is killed and cannot do it."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
