@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.comparison import ROOT
 from benchmarks.prediction.device import H100
+from benchmarks.prediction.loop import launches_a_caption, loop_seconds
 from benchmarks.prediction.phase import Phase, Resources
 from benchmarks.prediction.phases import cuda_resources, resources
 from benchmarks.prediction.predictions import Tables, prediction_table, predictions
@@ -106,3 +107,10 @@ def test_predictions_stand_beside_floors_and_are_called_so():
     text = prediction_table(tables)
     assert text.startswith("PREDICTED")
     assert "nobody has measured" in text
+
+
+def test_the_loop_launches_more_with_every_step():
+    two, three = launches_a_caption(2), launches_a_caption(3)
+    assert 5 <= three - two <= 20  # three linear maps, two products, a softmax, a ReLU
+    assert three > 3 * (three - two)
+    assert loop_seconds(H100, 100, 3) == pytest.approx(100 * three * H100.launch)
