@@ -38,7 +38,7 @@ def test_faults_are_counted_in_words(tmp_path):
     total = {"mutants": 1200, "tried": 10, "explained": 2, "noticed": {"hazard": 4, "wrong result": 3}, "survived": 1}
     path = tmp_path / "mutations.json"
     path.write_text(json.dumps({"total": {**total, "kernels": 3, "noticed or explained": 0.9}}))
-    said = gpu_status.faults(path)
+    said = " ".join(gpu_status.faults(path).split())
     assert "Of 1,200 faults in the PTX of 3 kernels" in said
     assert "10 were tried: 7 are noticed, 2 change nothing" in said
     assert "1 are neither: 90.0 %" in said

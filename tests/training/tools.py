@@ -39,6 +39,8 @@ NOISY_KINDS = {
     "cream": {"refinable", "ambiguous"},
     **{name: {"refinable"} for name in ("pc2", "ncr", "bicro", "tsvc")},
 }
+# Nets of a method that a single one does not do for.
+NETS = {"tsvc": 2}
 
 
 def of_method(name: str) -> tuple[str, ...]:
