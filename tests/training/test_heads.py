@@ -25,10 +25,10 @@ def finite(value: Any) -> bool:
     return all(finite(one) for one in value) if isinstance(value, list) else bool(np.isfinite(value))
 
 
-# The methods differ in whom they ask for scores in evaluation mode; those that ask nobody are one to a head.
+# The methods differ in whom they ask for scores in evaluation mode; those that ask nobody are one to a head. D2S pools words.
 METHODS_OF_HEADS = {
     "scan": ("pcsr", "triplet", "infonce", "bicro"),
-    "sgr": METHODS,
+    "sgr": tuple(method for method in METHODS if method != "d2s"),
     "saf": ("pcsr", "triplet", "infonce", "ncr"),
     "sgraf": ("pcsr", "triplet", "infonce", "pc2", "cream"),
 }
