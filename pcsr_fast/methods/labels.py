@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcsr_fast.methods.base import Batch, Encoded
 from pcsr_fast.methods.config import MethodConfig
-from pcsr_fast.methods.losses import encode, positive_groups
+from pcsr_fast.methods.losses import encode, pooled, positive_groups
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops import bicro_label, ncr_predict, softmax_predict
 from pcsr_fast.ops.scores import score_matrix_of, triplet_loss_of
@@ -26,15 +26,6 @@ def looking(model: RetrievalModel) -> Iterator[None]:
             yield
     finally:
         model.train(before)
-
-
-def pooled(encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """One vector a picture and a caption (B, d): as they are, or the means of regions and of words."""
-    images, texts = encoded.images, encoded.texts
-    if images.dim() == 2:
-        return images, texts.values
-    # Words behind a caption's end are zeros.
-    return images.mean(1), texts.values.sum(1) / texts.lengths[:, None]
 
 
 class Labels:

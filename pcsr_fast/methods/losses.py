@@ -25,6 +25,15 @@ def detached(encoded: Encoded) -> Encoded:
     return Encoded(encoded.images.detach(), texts)
 
 
+def pooled(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """One vector a picture and a caption (B, d): as they are, or the means of regions and of words."""
+    images, texts = encoded.images, encoded.texts
+    if images.dim() == 2:
+        return images, texts.values
+    # Words behind a caption's end are zeros.
+    return images.mean(1), texts.values.sum(1) / texts.lengths[:, None]
+
+
 def positive_groups(batch: Batch, options: LossConfig) -> Tensor | None:
     """Ids of pairs that are no negatives of each other, or None for the diagonal alone."""
     return batch.images if options.positive_mask == "image_id" else None

@@ -15,6 +15,7 @@ from torch import Tensor
 from pcsr_fast.data.pairs import PairSet
 from pcsr_fast.methods.base import Encoded, FloatArray, IdArray, SplitStatistics
 from pcsr_fast.methods.config import LossConfig
+from pcsr_fast.methods.losses import pooled
 from pcsr_fast.models.encoders import TextFeatures
 from pcsr_fast.models.layers import l2norm
 from pcsr_fast.models.retrieval import RetrievalModel
@@ -59,14 +60,6 @@ def encode_texts(model: RetrievalModel, pairs: PairSet, ids: IdArray, size: int,
         longest = max(v.shape[1] for v in values)
         values = [torch.nn.functional.pad(v, (0, 0, 0, longest - v.shape[1])) for v in values]
     return TextFeatures(torch.cat(values), torch.cat([part.lengths for part in parts]))
-
-
-def pooled(encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """Unit vectors (B, d) of pictures and captions of a head that keeps regions and words: of their means."""
-    texts = encoded.texts
-    # Words behind a caption's end are zeros.
-    means = encoded.images.mean(1), texts.values.sum(1) / texts.lengths[:, None]
-    return l2norm(means[0]), l2norm(means[1])
 
 
 class SplitPass:
@@ -128,7 +121,7 @@ class SplitPass:
                         text_p = np.zeros_like(image_p)
                     image_p[ids], text_p[ids] = p, q
                 if embeddings and number == 0 and model.head is not None:
-                    images, texts = pooled(encoded)
+                    images, texts = (l2norm(means) for means in pooled(encoded))
                     if image_e is None or text_e is None:
                         image_e = np.zeros((self.pairs.num_images, images.shape[1]), dtype=np.float32)
                         text_e = np.zeros((count, texts.shape[1]), dtype=np.float32)
