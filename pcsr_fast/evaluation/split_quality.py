@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
 Mask = npt.NDArray[np.bool_]
 
@@ -22,6 +21,8 @@ def split_quality(
         is_true: (N,) which pairs are right; both kinds must occur.
         names: names of the parts.
     """
+    from sklearn.metrics import roc_auc_score  # takes two seconds, which no command but training should wait for
+
     clean = part == 0
     return {
         "precision": float(is_true[clean].mean()) if clean.any() else 0.0,
