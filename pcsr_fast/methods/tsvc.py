@@ -27,7 +27,7 @@ from pcsr_fast.methods.base import (
 )
 from pcsr_fast.methods.config import MethodConfig
 from pcsr_fast.methods.losses import encode, positive_groups, reduced, warmup_losses
-from pcsr_fast.methods.split import confidence
+from pcsr_fast.methods.split import Splitter
 from pcsr_fast.models.retrieval import RetrievalModel
 from pcsr_fast.ops import adaptive_margin, positive_gaps, variation_label, variation_rates
 from pcsr_fast.ops.scores import score_matrix_of, triplet_loss_of
@@ -66,6 +66,7 @@ class TSVC:
         self.images = images
         self.selected: Mask = np.zeros(len(images), dtype=np.bool_)
         self.spread = [0.0, 0.0]
+        self.splitter = Splitter(config.split, 1)
         self.models: Sequence[RetrievalModel] = ()
 
     def see(self, models: Sequence[RetrievalModel]) -> None:
@@ -88,7 +89,7 @@ class TSVC:
     def partition(self, statistics: Sequence[SplitStatistics], epoch: int) -> tuple[list[Partition], list[NetSplit]]:
         """The Coordinator's clean pairs for both nets, and of the noisy ones those that each is to be trained on."""
         by_coordinator, by_assistant = statistics
-        sure = confidence(by_coordinator.losses, self.config.split)
+        sure = self.splitter(0, by_coordinator.losses)
         target = self._labels(by_assistant, sure.clean)
         informative = ~sure.clean & (target > self.config.tsvc.min_label)
         adopted = informative & self.selected
@@ -160,10 +161,10 @@ class TSVC:
                 value.copy_(masters[name])
 
     def state(self) -> dict[str, Tensor]:
-        """The Coordinator, what the Assistant selected last, and the running spreads."""
+        """The Coordinator, what the Assistant selected last, and the running spreads and losses."""
         state = {f"coordinator.{name}": value for name, value in self.coordinator.state_dict().items()}
         state["selected"] = as_tensor(self.selected.astype(np.uint8))
-        return state | {"spread": torch.tensor(self.spread, dtype=torch.float64)}
+        return state | self.splitter.state() | {"spread": torch.tensor(self.spread, dtype=torch.float64)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state` returned."""
@@ -171,6 +172,7 @@ class TSVC:
         self.coordinator.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self.selected = state["selected"].numpy().astype(np.bool_)
         self.spread = state["spread"].tolist()
+        self.splitter.load_state(state)
 
 
 def _parts(clean: Mask, used: Mask) -> npt.NDArray[np.uint8]:

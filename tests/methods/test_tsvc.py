@@ -189,6 +189,19 @@ def test_state_comes_back(world: World):
     assert other.models[MASTER] is not models[MASTER]
 
 
+def test_losses_may_be_smoothed(world: World):
+    method, _ = seen(world, split__momentum=0.5)
+    both = looked(1), looked(2)
+    unit = [(one.losses - one.losses.min()) / np.ptp(one.losses) for one, _ in both]
+    for statistics in both:
+        _, splits = method.partition(statistics, 0)
+    mixed = (unit[0] + unit[1]) / 2
+    np.testing.assert_allclose(splits[0].losses, (mixed - mixed.min()) / np.ptp(mixed), atol=1e-5)
+    again, _ = seen(world, split__momentum=0.5)
+    again.load_state(method.state())
+    np.testing.assert_array_equal(again.splitter.running[0], method.splitter.running[0])
+
+
 def test_without_a_clean_pair_nothing_is_informative(world: World):
     method, _ = seen(world)
     labels = method._labels(looked()[1], np.zeros(PAIRS, dtype=bool))
