@@ -54,15 +54,20 @@ public:
     void multiply(std::int64_t rows, const float* columns, std::int64_t count, float* to, std::int64_t stride,
                   bool adds) const {
         const RowKernels& kernels = row_kernels();
-        for (std::int64_t n = 0; n < panels_of(rows); ++n) {
-            const std::int64_t first = n * kernels.panel_rows;
-            kernels.multiply({data_.get() + n * pitch_, kernels.panel_rows, columns, kernels.panel_columns, depth_,
-                              to + first * stride, stride, rows - first, count, adds});
+        for (std::int64_t k = 0; k < depth_; k += near_depth) {
+            for (std::int64_t n = 0; n < panels_of(rows); ++n) {
+                const std::int64_t first = n * kernels.panel_rows;
+                kernels.multiply({data_.get() + n * pitch_ + k * kernels.panel_rows, kernels.panel_rows,
+                                  columns + k * kernels.panel_columns, kernels.panel_columns,
+                                  std::min(near_depth, depth_ - k), to + first * stride, stride, rows - first, count,
+                                  adds || k > 0});
+            }
         }
     }
 
 private:
-    static constexpr std::int64_t slack = 16; // values a panel may be written beyond its end
+    static constexpr std::int64_t slack = 16;       // values a panel may be written beyond its end
+    static constexpr std::int64_t near_depth = 256; // what stays in the first-level cache while all rows pass
 
     static std::int64_t panels_of(std::int64_t rows) {
         return round_up(rows, row_kernels().panel_rows) / row_kernels().panel_rows;
