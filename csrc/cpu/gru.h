@@ -6,27 +6,23 @@
 
 namespace pcsr {
 
-// Some hidden units of a time step: `columns` of them from `first` on, no more than a panel.
-struct GruPart {
+// Pointers are to the first of some rows of a step: contiguous rows of `size` or, of gates, 4 * `size` values.
+struct GruForward {
     std::int64_t rows;
     std::int64_t size;
-    std::int64_t first;
-    std::int64_t columns;
-};
-
-// Pointers are to the first row of the step, of contiguous rows of `size` or, of gates, 4 * `size` values.
-struct GruForward {
     const float* bias; // of the hidden parts of r, z and n
     float* gates;      // read: the input parts, those of r and z in their places; written: all
     float* before;     // the states before this step, for gradients
     float* hidden;
     Rows state; // overwritten; of captions that begin here it is 0
-    // Of the captions before `known`: what the weights make of the state, [r, z, n][row][panel] from `first` on.
-    const float* products;
+    // What the weights of r, z and n make of the state, of the first `known` rows; the others' state is 0.
+    Rows products;
     std::int64_t known;
 };
 
 struct GruBackward {
+    std::int64_t rows;
+    std::int64_t size;
     const float* upstream;
     std::int64_t upstream_stride;
     const float* gates;
@@ -37,8 +33,8 @@ struct GruBackward {
 };
 
 struct GruKernels {
-    void (*forward)(const GruPart& part, const GruForward& step);
-    void (*backward)(const GruPart& part, const GruBackward& step);
+    void (*forward)(const GruForward& step);
+    void (*backward)(const GruBackward& step);
 };
 
 } // namespace pcsr
