@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from pcsr_fast.models.layers import Dropout, drop_tokens, l2norm, xavier_linear
@@ -72,9 +73,13 @@ class WordEncoder(nn.Module):
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64, (B,) -> (B, L, d), not yet normalised."""
         embedded = self.dropout(self.embedding(words))
-        packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        output = packed._replace(data=bidirectional_gru(self.gru, packed))
-        return nn.utils.rnn.pad_packed_sequence(output, batch_first=True, total_length=words.shape[1])[0]
+        # Places of words are packed, not the words: the gradient of padding copies all captions once a time step.
+        places = torch.arange(words.numel(), device=words.device).view_as(words)
+        packed = nn.utils.rnn.pack_padded_sequence(places, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        values = embedded.flatten(0, 1).index_select(0, packed.data)
+        output = bidirectional_gru(self.gru, packed._replace(data=values))
+        padded = output.new_zeros(words.numel(), output.shape[1]).index_copy(0, packed.data, output)
+        return padded.view(*words.shape, -1)
 
 
 class SequenceTextEncoder(nn.Module):

@@ -27,12 +27,12 @@ class Steps(NamedTuple):
         return iter(spans[::-1] if self.reverse != back else spans)
 
 
-def gru_states(gates: Tensor, weight: Tensor, bias: Tensor, steps: Steps, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def gru_states(gates: Tensor, bias: Tensor, weight: Tensor, steps: Steps, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """States (T, h) before and after each step, the former in `dtype`, that of the products.
 
     Args:
         gates: (T, 4 h), of which the input parts are read and all are written.
-        weight, bias: (3 h, h) and (3 h,), of the state.
+        bias, weight: (3 h,) and (3 h, h), of the state.
     """
     size = weight.shape[1]
     weight = weight.to(dtype)

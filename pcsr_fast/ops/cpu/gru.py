@@ -20,7 +20,12 @@ def supports(*tensors: Tensor, **options: Any) -> str | None:
     return arguments.supports(*tensors, **options) or wrong
 
 
-def gru_states(gates: Tensor, weight: Tensor, bias: Tensor, steps: Steps, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def has_tiles() -> bool:
+    """Whether this machine, as the core uses it, has AMX."""
+    return native.status()[0] and native.isa() == "amx"
+
+
+def gru_states(gates: Tensor, bias: Tensor, weight: Tensor, steps: Steps, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """As the loop, in float32 whatever the `dtype`. Results do not depend on the number of threads."""
     weight, bias = rows_in_memory(weight), bias.detach().contiguous()
     before, hidden = (gates.new_empty(len(gates), weight.shape[1]) for _ in range(2))
