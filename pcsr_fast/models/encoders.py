@@ -72,11 +72,10 @@ class WordEncoder(nn.Module):
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64, (B,) -> (B, L, d), not yet normalised."""
-        embedded = self.dropout(self.embedding(words))
-        # Places of words are packed, not the words: the gradient of padding copies all captions once a time step.
+        # Places of words are packed, not vectors: padding is neither embedded nor copied, as its gradient would be.
         places = torch.arange(words.numel(), device=words.device).view_as(words)
         packed = nn.utils.rnn.pack_padded_sequence(places, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        values = embedded.flatten(0, 1).index_select(0, packed.data)
+        values = self.dropout(self.embedding(words.flatten()[packed.data]))
         output = bidirectional_gru(self.gru, packed._replace(data=values))
         padded = output.new_zeros(words.numel(), output.shape[1]).index_copy(0, packed.data, output)
         return padded.view(*words.shape, -1)
