@@ -77,7 +77,7 @@ class WordEncoder(nn.Module):
         packed = nn.utils.rnn.pack_padded_sequence(places, lengths.cpu(), batch_first=True, enforce_sorted=False)
         values = self.dropout(self.embedding(words.flatten()[packed.data]))
         output = bidirectional_gru(self.gru, packed._replace(data=values))
-        padded = output.new_zeros(words.numel(), output.shape[1]).index_copy(0, packed.data, output)
+        padded = output.new_zeros(words.numel(), output.shape[1]).index_copy_(0, packed.data, output)
         return padded.view(*words.shape, -1)
 
 

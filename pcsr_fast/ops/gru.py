@@ -44,7 +44,11 @@ class _Direction(torch.autograd.Function):
         size = hidden_weight.shape[1]
         values, input_weight = values.to(dtype), torch.roll(input_weight, size, 0).to(dtype)
         gates = input_bias.new_empty(len(values), 4 * size)
-        gates[:, : 3 * size] = linear(values, input_weight, torch.roll(input_bias, size, 0).to(dtype))
+        own, bias = gates[:, : 3 * size], torch.roll(input_bias, size, 0).to(dtype)
+        if dtype == gates.dtype:
+            torch.addmm(bias, values, input_weight.T, out=own)
+        else:
+            own.copy_(linear(values, input_weight, bias))
         before, hidden = _run("gru_states", steps, dtype, gates, hidden_bias, hidden_weight)
         ctx.save_for_backward(values, before, gates, input_weight, hidden_weight)
         ctx.steps = steps
