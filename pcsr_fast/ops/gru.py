@@ -49,7 +49,8 @@ class _Direction(torch.autograd.Function):
             torch.addmm(bias, values, input_weight.T, out=own)
         else:
             own.copy_(linear(values, input_weight, bias))
-        before, hidden = _run("gru_states", steps, dtype, gates, hidden_bias, hidden_weight)
+        states: tuple[Tensor, Tensor] = _run("gru_states", steps, dtype, gates, hidden_bias, hidden_weight)
+        before, hidden = states
         ctx.save_for_backward(values, before, gates, input_weight, hidden_weight)
         ctx.steps = steps
         return hidden
