@@ -56,6 +56,7 @@ PYBIND11_MODULE(_native, m) {
           "Compiler, build type, sanitizer and OpenMP version (yyyymm, or None) of this build.");
     bind_attention(m);
     bind_contrastive(m);
+    bind_gru(m);
     bind_mixture(m);
     bind_scores(m);
 }

@@ -5,5 +5,6 @@
 
 void bind_attention(pybind11::module_& m);
 void bind_contrastive(pybind11::module_& m);
+void bind_gru(pybind11::module_& m);
 void bind_mixture(pybind11::module_& m);
 void bind_scores(pybind11::module_& m);

@@ -34,12 +34,12 @@ void pack(const Rows& from, float* out) {
     }
 }
 
-template <int vectors>
+template <int most_rows, int vectors>
 void multiply_panel(const RowProduct& product) {
-    V sums[tile_rows][vectors] = {};
+    V sums[most_rows][vectors] = {};
     add_products(product.a, product.a_step, product.b, product.b_step, product.depth, sums);
 #pragma GCC unroll 14
-    for (int row = 0; row < tile_rows; ++row) {
+    for (int row = 0; row < most_rows; ++row) {
         if (row < product.rows) {
             float* const to = product.to + row * product.stride;
 #pragma GCC unroll 2
@@ -51,8 +51,15 @@ void multiply_panel(const RowProduct& product) {
     }
 }
 
+template <int most_rows>
+void multiply_rows(const RowProduct& product) {
+    product.columns > step ? multiply_panel<most_rows, 2>(product) : multiply_panel<most_rows, 1>(product);
+}
+
+// Half a panel where that is enough: the last rows of a recurrence are often few.
 void multiply(const RowProduct& product) {
-    product.columns > step ? multiply_panel<2>(product) : multiply_panel<1>(product);
+    constexpr int half = tile_rows / 2;
+    product.rows > half ? multiply_rows<tile_rows>(product) : multiply_rows<half>(product);
 }
 
 void dots(const Rows& x, const Rows& y, float* out, std::int64_t stride) {

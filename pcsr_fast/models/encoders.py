@@ -72,13 +72,13 @@ class WordEncoder(nn.Module):
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
         """(B, L) int64, (B,) -> (B, L, d), not yet normalised."""
+        # Places of words are packed, not vectors: padding is neither embedded nor copied, as its gradient would be.
         places = torch.arange(words.numel(), device=words.device).view_as(words)
         packed = nn.utils.rnn.pack_padded_sequence(places, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        places = packed.data
-        # Only words are looked up, dropped out and kept for the gradient: most of a batch of captions may be padding.
-        embedded = self.dropout(self.embedding(words.flatten()[places]))
-        hidden = bidirectional_gru(self.gru, packed._replace(data=embedded))
-        return hidden.new_zeros(words.numel(), hidden.shape[1]).index_copy(0, places, hidden).unflatten(0, words.shape)
+        values = self.dropout(self.embedding(words.flatten()[packed.data]))
+        output = bidirectional_gru(self.gru, packed._replace(data=values))
+        padded = output.new_zeros(words.numel(), output.shape[1]).index_copy_(0, packed.data, output)
+        return padded.view(*words.shape, -1)
 
 
 class SequenceTextEncoder(nn.Module):

@@ -17,6 +17,8 @@ from pcsr_fast.reference.hinge import MARGIN_MODES
 from pcsr_fast.reference.ranks import TIES
 from tests.ops import contrasts, triplets
 from tests.ops.cross_attentions import cross_attention_errors, cross_attention_gradient_errors
+from tests.ops.gru import problem as gru_problem
+from tests.ops.gru import single_precision_errors
 from tests.ops.searches import (
     ADVERSARIES,
     Gallery,
@@ -122,6 +124,12 @@ def check_cross_attention() -> None:
     assert all(error <= tolerance for error, tolerance in found)
 
 
+def check_gru() -> None:
+    for lengths, size in (([1], 1), ([9, 4, 4, 1], 33), ([3] * 29, 20), (list(range(1, 20)), 100)):
+        for ours, theirs, tolerance in single_precision_errors(*gru_problem(size, lengths, 17, size, 2)):
+            assert ours <= theirs + tolerance
+
+
 # Each check with the ops it goes through.
 CHECKS = {
     check_triplet_loss: ("triplet_loss", "triplet_gradient", "hardest_gradient"),
@@ -131,6 +139,7 @@ CHECKS = {
     check_hardest_negatives: ("hardest_negatives",),
     check_retrieval_ranks: ("retrieval_ranks",),
     check_fit_mixture: ("fit_mixture", "mixture_posterior"),
+    check_gru: ("gru_states", "gru_gradient"),
     check_cross_attention: ("cross_attention_similarity", "cross_attention_pairs", "cross_attention_gradient"),
 }
 

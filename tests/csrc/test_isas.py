@@ -39,6 +39,8 @@ def test_native_ops_are_there():
         "pair_losses",
         "retrieval_ranks",
         "fit_mixture",
+        "gru_states",
+        "gru_gradient",
     }
     assert expected <= {op for op in backends.registered_ops() if "cpu" in backends._REGISTRY[op]}
 
