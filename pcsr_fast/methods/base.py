@@ -151,10 +151,15 @@ class Visited:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step an iteration: batches of `subset`, and what to minimise on them."""
+    """What an iteration does with a batch of `subset`: a loss to minimise on it.
+
+    Attributes:
+        alone: whether the optimiser steps on this loss by itself; else its gradient is added to the next step's.
+    """
 
     subset: str
     loss: StepLoss
+    alone: bool = True
 
 
 class Method(Protocol):

@@ -259,8 +259,14 @@ class AmbiguousConfig:
 
 @dataclass
 class ApoConfig:
-    """Adaptive pair optimisation: what each kind of noisy pair is trained with."""
+    """Adaptive pair optimisation: what each kind of pair is trained with.
 
+    Attributes:
+        joint: whether the optimiser steps once an iteration on the sum of all kinds' losses; as published it steps after
+            each, so that Adam gives noisy kinds as long a step as clean ones.
+    """
+
+    joint: bool = False
     clean: CleanConfig = field(default_factory=CleanConfig)
     refinable: RefinableConfig = field(default_factory=RefinableConfig)
     ambiguous: AmbiguousConfig = field(default_factory=AmbiguousConfig)

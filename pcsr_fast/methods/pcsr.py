@@ -23,6 +23,7 @@ from pcsr_fast.methods.base import (
     Partition,
     SplitStatistics,
     Step,
+    StepLoss,
     as_tensor,
 )
 from pcsr_fast.methods.config import MethodConfig
@@ -123,12 +124,12 @@ class PCSR:
     def training_steps(self, net: int, epoch: int) -> list[Step]:
         """Clean, then ambiguous, then refinable, each from its epoch on (METHODS 4.5)."""
         apo, losses = self.config.apo, self.losses[net]
-        steps = [Step("clean", losses.clean)]
+        kinds: list[tuple[str, StepLoss]] = [("clean", losses.clean)]
         if apo.ambiguous.enabled and epoch >= apo.ambiguous.start_epoch:
-            steps.append(Step("ambiguous", losses.ambiguous))
+            kinds.append(("ambiguous", losses.ambiguous))
         if apo.refinable.enabled and epoch >= apo.refinable.start_epoch:
-            steps.append(Step("refinable", losses.refinable))
-        return steps
+            kinds.append(("refinable", losses.refinable))
+        return [Step(subset, loss, alone=not apo.joint) for subset, loss in kinds]
 
     def after_step(self, net: int, subset: str, batch: Batch, losses: Losses) -> None:
         """Votes of the warm-up, the prediction bank (never written by clean steps), the caption queue."""

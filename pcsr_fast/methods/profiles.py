@@ -20,6 +20,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "replace.by": "similarity",
         "replace.pool": "auto",
         "replace.min_cos": 0.3,
+        "apo.joint": True,
         "apo.clean.loss": "gce_infonce",
         "apo.refinable.loss": "gce_infonce",
         "apo.refinable.weight": 0.5,

@@ -222,6 +222,7 @@ class Trainer:
         # Dropout depends on the position alone, so nothing else (evaluation, a resume) can shift its stream.
         torch.manual_seed(stream_seed(self.config.train.seed, "dropout", *name, position.step))
         visited: dict[str, Visited] = {}
+        pending = False
         for step in steps:
             batch = self.source.nth(partition, step.subset, ids[step.subset], position.step, *name)
             if batch is None:
@@ -231,17 +232,22 @@ class Trainer:
                 losses = step.loss(net.model, batch, visited)
             if losses is None:
                 continue
-            self._optimise(net, losses)
+            losses.total.backward()
+            pending = not step.alone
+            if step.alone:
+                self._optimise(net)
             self.method.after_step(index, step.subset, batch, losses)
             visited[step.subset] = Visited(batch, losses.encoded)
             self._count(step.subset, losses, batch)
+        if pending:
+            self._optimise(net)
 
-    def _optimise(self, net: Net, losses: Losses) -> None:
-        net.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+    def _optimise(self, net: Net) -> None:
+        """Step along the gradients gathered since the last step, and forget them."""
         if self.config.train.grad_clip:
             nn.utils.clip_grad_norm_(net.model.parameters(), self.config.train.grad_clip)
         net.optimizer.step()
+        net.optimizer.zero_grad(set_to_none=True)
 
     def _count(self, subset: str, losses: Losses, batch: Batch) -> None:
         total = self.progress.sums.setdefault(subset, [0.0, 0.0])

@@ -14,7 +14,7 @@ import torch
 from pcsr_fast.cli import main
 from pcsr_fast.errors import ConfigError, UserError
 from pcsr_fast.methods import METHODS
-from pcsr_fast.methods.base import Batch
+from pcsr_fast.methods.base import Batch, Losses, Step, StepLoss
 from pcsr_fast.training.batches import BatchSource
 from pcsr_fast.training.checkpoint import load_checkpoint, strip_prefix
 from pcsr_fast.training.observers import Observer
@@ -114,6 +114,30 @@ def test_every_step_uses_the_rate_and_the_clipped_gradient(
     seen.clear()
     run(tiny, tmp_path / "free", *more, "--train.grad_clip", "0")
     assert max(norm for _, norm in seen) > 0.1
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_kinds_have_a_step_each_or_share_one(
+    joint: bool, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared, the step's gradient is the sum of theirs, and a kind that has no loss takes none of the others' away."""
+    config = configured(tiny, tmp_path / "run", "--train.grad_clip", "0")
+    dataset, held, _ = prepare(config)
+    trainer = Trainer(config, dataset, held, tmp_path / "run", Observer())
+    net, seen = trainer.nets[0], []
+    weight = next(iter(net.model.parameters()))
+
+    def loss(factor: float) -> StepLoss:
+        return lambda model, batch, visited: Losses(factor * weight.sum(), torch.zeros(len(batch)))
+
+    steps = [Step("warmup", loss(2.0), not joint), Step("warmup", loss(3.0), not joint)]
+    steps.append(Step("warmup", lambda model, batch, visited: None, not joint))
+    monkeypatch.setattr(net.optimizer, "step", lambda: seen.append(weight.grad.clone()))  # type: ignore[union-attr]
+    monkeypatch.setattr(trainer.method, "after_step", lambda *arguments: None)
+    ids = {"warmup": np.arange(240)}
+    trainer._iteration(0, net, trainer.everything, steps, ids, 0.0)
+    trainer._iteration(0, net, trainer.everything, steps, ids, 0.0)
+    assert [float(one.unique()) for one in seen] == ([5.0, 5.0] if joint else [2.0, 3.0, 2.0, 3.0])
 
 
 def test_optimisers_start_anew_after_the_warmup(tiny: Path, tmp_path: Path) -> None:
