@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HIDDEN = (".git", ".venv", ".*_cache", ".hypothesis")
 BUILT = ("build", "dist", "runs", "*.egg-info", "*.so", "__pycache__")
-UNOPTIMISED = {"CMAKE_BUILD_TYPE": "Debug", "CXXFLAGS": "-g0"}
+UNOPTIMISED = {"CMAKE_BUILD_TYPE": "Debug", "CXXFLAGS": "-g0", "CUDAFLAGS": "-Xcicc -O0 -Xptxas -O0"}
 
 
 @dataclass
