@@ -20,7 +20,7 @@ from tests.tiny_encoders import write_album, write_encoders
 
 # The first call of an operator is slow, which says nothing about the property.
 settings.register_profile(
-    "ci", deadline=None, derandomize=True, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+    "ci", deadline=None, derandomize=True, max_examples=200, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("deep", parent=settings.get_profile("ci"), derandomize=False, max_examples=20_000)
 settings.register_profile("sanitize", parent=settings.get_profile("ci"), max_examples=12)

@@ -26,8 +26,8 @@ DTYPES = st.sampled_from((torch.float32, torch.bfloat16, torch.float16))
 STRIDES = st.sampled_from((lambda value: value, *LAYOUTS))
 ALL = {"triton", "cuda", "cpu", "reference"}
 pytestmark = pytest.mark.filterwarnings("ignore::pcsr_fast.ops.MixtureWarning")
-few = settings(max_examples=3, deadline=None)
-many = settings(max_examples=30, deadline=None)
+few = settings(max_examples=4, deadline=None)
+many = settings(max_examples=40, deadline=None)
 
 
 @pytest.fixture(autouse=True)
