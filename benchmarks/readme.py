@@ -1,6 +1,7 @@
 """Tables of the READMEs, from the committed results: what stands between `<!-- table: NAME -->` and `<!-- end -->`.
 
-NAME is a result's, or `speed` (headline cases of all ops), `benchmarks` (all cases, with plots), `prediction` or `faults`.
+NAME is a result's (with `_full`: all numbers of a comparison), or `speed` (headline cases of all ops), `benchmarks` (all
+cases, with plots), `prediction` or `faults`.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from benchmarks import gpu_status, plots
 from benchmarks.comparison import ROOT
 from benchmarks.end_to_end import end_to_end_table
 from benchmarks.epoch import epoch_table
+from benchmarks.methods import brief_table, full_table
 from benchmarks.ops import OPS
 from benchmarks.prediction.predictions import Tables, prediction_table
 from benchmarks.profile import profile_table
 from benchmarks.tables import op_table, summary_table
 from pcsr_fast.errors import DataError
 from pcsr_fast.files import write_text
-from pcsr_fast.report import comparison_markdown
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DOCUMENTS = ("README.md", "benchmarks/README.md")
 RESULTS = "benchmarks/results"
 STATUS = f"{RESULTS}/gpu/STATUS.md"
 TABLES = {"end_to_end": end_to_end_table, "epoch": epoch_table, "profile": profile_table, "benchmark": op_table}
+FULL = "_full"
 SHOWN = "triplet"  # the one plot in the front README
 
 
@@ -42,13 +44,6 @@ def _read(root: Path, name: str) -> dict[str, Any]:
 def kept(root: Path) -> list[dict[str, Any]]:
     """Results of the ops that were measured, in their order."""
     return [_read(root, op) for op in OPS if (root / RESULTS / f"{op}.json").is_file()]
-
-
-def comparison(result: dict[str, Any], name: str) -> str:
-    """A comparison of methods, with what it was measured on."""
-    machine = result["machine"]
-    where = f"{machine['cpu']}, torch {machine['torch']}, commit {result['commit']}"
-    return f"{comparison_markdown(result['rows'])}\n\n{where}; `{RESULTS}/{name}.json`.\n"
 
 
 def _picture(result: dict[str, Any], folder: str) -> str:
@@ -70,9 +65,10 @@ def _block(root: Path, name: str) -> str:
         return prediction_table(Tables.read(root))
     if name == "faults":
         return gpu_status.faults(root / RESULTS / "gpu" / "mutations.json")
+    if name.endswith(FULL):
+        return full_table(_read(root, name.removesuffix(FULL)))
     result = _read(root, name)
-    made = TABLES.get(result.get("kind", ""))
-    return made(result) if made else comparison(result, name)
+    return TABLES.get(result.get("kind", ""), brief_table)(result)
 
 
 def _documents(root: Path) -> Iterator[tuple[Path, str, str]]:

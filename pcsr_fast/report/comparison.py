@@ -154,19 +154,6 @@ def comparison_table(rows: Sequence[Row], scores: str = ENSEMBLE, title: str = "
     return table
 
 
-def comparison_markdown(rows: Sequence[Row]) -> str:
-    """The same as a Markdown table with a column for each fact; `rows` as for `comparison_table`."""
-    with_split = _has_split(rows)
-    heads = ["method", "noise", "seeds", *(heading(name).replace("\n", " ") for name in _RECALLS), "rSum", "gap closed"]
-    heads += [*(["split P / R / AUC"] if with_split else []), "time"]
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for row, gap in zip(rows, gap_closed(rows), strict=True):
-        cells = [_escaped(method_name(row)), f"{100 * row['noise']:g} %", str(row["seeds"]), *_recalls(row, ENSEMBLE)]
-        cells += [_rsum(row, ENSEMBLE), _percent(gap), *([_split(row)] if with_split else []), duration(row["seconds"])]
-        lines.append(cells)
-    return _markdown(lines)
-
-
 def full_heads(rows: Sequence[Row]) -> list[str]:
     """Heads of `full_cells`."""
     heads = ["method", "noise", "seeds", *(heading(name).replace("\n", " ") for name in _RECALLS), "rSum", "gap closed"]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pcsr_fast.data.pairs import Dataset
-from pcsr_fast.report import comparison_markdown, comparison_table, metrics_table
+from pcsr_fast.report import comparison_table, metrics_table
 from pcsr_fast.report.comparison import duration, gap_closed
 
 NAMES = [f"{side}_r{k}" for side in ("i2t", "t2i") for k in (1, 5, 10)]
@@ -99,19 +99,6 @@ def test_comparison_table_of_several_noises_and_seeds() -> None:
     assert lines[-1].split()[-1] == "60:00"
     assert "P / R / AUC" not in "".join(lines)
     assert "one seed" in rendered(comparison_table([row("pcsr", 0.4, 200, seeds=1)]))[0]
-
-
-def test_comparison_markdown() -> None:
-    text = comparison_markdown([row("triplet", 0.4, 200), row("a|b", 0.4, 210), row("oracle", 0.4, 240, seconds=7.25)])
-    lines = text.splitlines()
-    recalls = " | ".join(f"{side} R@{k}" for side in ("i2t", "t2i") for k in (1, 5, 10))
-    assert lines[0] == f"| method | noise | seeds | {recalls} | rSum | gap closed | time |"
-    assert lines[1].count("---") == 12
-    assert lines[3] == "| a\\|b | 40 % | 3 | 10.2 | 11.2 | 12.2 | 13.2 | 14.2 | 15.2 | 210.0±1.2 | 25 % | 2 min 05 s |"
-    assert lines[4].endswith("| 100 % | 7.2 s |")
-    assert text.endswith("|\n")
-    with_split = comparison_markdown([row("pcsr", 0, 9, split={"precision": 1.0, "recall": 0.5, "auc": 0.75})])
-    assert "| 1.00 .50 .75 |" in with_split
 
 
 @pytest.mark.parametrize(
