@@ -1,4 +1,4 @@
-"""From a finished `pcsr-fast compare` to a committed result: rows, machine, versions, commit, and each run's settings."""
+"""From a finished `pcsr-fast compare` to a committed result: rows, machine, versions, commit and settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from pcsr_fast.errors import DataError
 from pcsr_fast.files import write_json
+from pcsr_fast.training.parse import flat
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -20,6 +21,16 @@ def commit() -> str:
     """Short hash of the checkout, with a mark where it has uncommitted changes."""
     words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _take_shared(configs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The keys that are the same everywhere, taken out of each."""
+    missing = object()
+    shared = {key: value for key, value in configs[0].items() if all(one.get(key, missing) == value for one in configs)}
+    for config in configs:
+        for key in shared:
+            del config[key]
+    return shared
 
 
 def collect(folder: Path, name: str) -> Path:
@@ -36,13 +47,17 @@ def collect(folder: Path, name: str) -> Path:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         kept = ("method", "profile", "noise", "seed", "best", "dev", "test", "seconds", "date", "machine")
         runs[path.parent.name] = {key: metrics[key] for key in kept}
-        config = yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))
+        config = dict(flat(yaml.safe_load((path.parent / "config.yaml").read_text(encoding="utf-8"))))
         config.pop("output")
         runs[path.parent.name]["config"] = config
+    rows = json.loads(table.read_text(encoding="utf-8"))
+    for row in rows:
+        row.pop("runs", None)  # they stand below, in full
     result = {
         "commit": commit(),
         "machine": next(iter(runs.values()))["machine"],
-        "rows": json.loads(table.read_text(encoding="utf-8")),
+        "config": _take_shared([run["config"] for run in runs.values()]),
+        "rows": rows,
         "runs": runs,
     }
     target = RESULTS / f"{name}.json"

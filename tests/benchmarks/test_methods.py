@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from benchmarks import comparison
+from benchmarks.comparison import collect
 from benchmarks.methods import brief_table, full_table
+from pcsr_fast.files import write_json, write_text
 
 NAMES = [f"{side}_r{k}" for side in ("i2t", "t2i") for k in (1, 5, 10)]
 
@@ -48,3 +52,21 @@ def test_full(result):
     assert text.count("| oracle | 40 % | 3 |") == 2
     assert "| 240.0±1.2 | 100 % |" in text
     assert "| 220.0±2.5 | 100 % |" in text
+
+
+def test_collected_settings_are_shared_or_a_runs_own(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "RESULTS", tmp_path)
+    write_json(tmp_path / "runs/comparison.json", [row | {"runs": ["as below"]} for row in result["rows"]])
+    kept = ("method", "profile", "noise", "best", "dev", "test", "seconds", "date")
+    for seed in (0, 1):
+        metrics = {name: f"{name} {seed}" for name in kept} | {"seed": seed, "machine": result["machine"]}
+        write_json(tmp_path / f"runs/pcsr-0-seed{seed}/metrics.json", metrics | {"left": "out"})
+        text = f"output: a{seed}\ntrain: {{epochs: 8, seed: {seed}}}\n"
+        write_text(tmp_path / f"runs/pcsr-0-seed{seed}/config.yaml", text)
+    made = json.loads(collect(tmp_path / "runs", "kept").read_text(encoding="utf-8"))
+    assert made["config"] == {"train.epochs": 8}
+    assert made["runs"]["pcsr-0-seed1"]["config"] == {"train.seed": 1}
+    assert made["runs"]["pcsr-0-seed1"]["test"] == "test 1"
+    assert "left" not in made["runs"]["pcsr-0-seed1"]
+    assert made["rows"] == result["rows"]
+    assert made["machine"] == result["machine"]
