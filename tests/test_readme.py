@@ -20,7 +20,19 @@ def test_every_command_is_described() -> None:
     assert [name for name in COMMANDS if f"pcsr-fast {name}" not in text] == []
 
 
-def test_linked_files_exist() -> None:
+def anchors(document: Path) -> set[str]:
+    """Names of a document's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_linked_files_and_headings_exist() -> None:
     links = re.findall(r"\]\((?!http)([^)]+)\)", README.read_text(encoding="utf-8"))
     assert links
-    assert [link for link in links if not (README.parent / link).exists()] == []
+    missing = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = README.parent / path if path else README
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(link)
+    assert missing == []
