@@ -8,7 +8,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,11 @@ def finished(whole: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Signals that this process gets in the middle of an iteration."""
     iteration = Trainer._iteration
+    # A shell's background jobs start with Ctrl-C ignored, and Python leaves it so.
+    started_with = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def install(moment: Moment, *signals: int) -> None:
         def stopped(self: Trainer, *arguments: Any) -> None:
@@ -59,7 +61,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         monkeypatch.setattr(Trainer, "_iteration", stopped)
 
-    return install
+    yield install
+    signal.signal(signal.SIGINT, started_with)
 
 
 @pytest.fixture
