@@ -24,7 +24,8 @@ def _cells(rows: Sequence[Row]) -> dict[tuple[str, float], tuple[str, str]]:
     cells = {}
     for row, (ensemble, single) in zip(rows, gaps, strict=True):
         mean, std = row[ENSEMBLE]["rsum"]
-        rsum = f"{mean:.1f}±{std:.1f} / {row[SINGLE]['rsum'][0]:.1f}"
+        spread = f"±{std:.1f}" if row["seeds"] > 1 else ""
+        rsum = f"{mean:.1f}{spread} / {row[SINGLE]['rsum'][0]:.1f}"
         cells[row["method"], row["noise"]] = (rsum, _gap(ensemble, single))
     return cells
 
@@ -47,7 +48,8 @@ def brief_table(result: dict[str, Any]) -> str:
         lines.append(line)
     seeds = sorted({row["seeds"] for row in rows})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"{table(lines, 1)}\nEnsemble / single net; {count} seeds. {_where(result)}.\n"
+    count = "one seed" if count == "1" else f"{count} seeds"
+    return f"{table(lines, 1)}\nEnsemble / single net; {count}. {_where(result)}.\n"
 
 
 def full_table(result: dict[str, Any]) -> str:

@@ -46,6 +46,12 @@ def test_brief_names_unlike_numbers_of_seeds(result):
     assert "; 2 to 3 seeds." in brief_table(result)
 
 
+def test_brief_of_one_seed_has_no_deviation(result):
+    text = brief_table({**result, "rows": [row("pcsr", 0.4, 220, 210, seeds=1)]})
+    assert "| pcsr | 220.0 / 210.0 |" in text
+    assert "; one seed." in text
+
+
 def test_full(result):
     text = full_table(result)
     assert text.index("Test, ensemble:") < text.index("| oracle | 40 % | 3 |") < text.index("Test, single net:")
