@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import yaml
 
 from pcsr_fast.errors import DataError
-from pcsr_fast.files import write_json
+from pcsr_fast.files import atomic_write, write_json
 from pcsr_fast.training.parse import flat
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +26,8 @@ def commit() -> str:
 
 def _take_shared(configs: list[dict[str, Any]]) -> dict[str, Any]:
     """The keys that are the same everywhere, taken out of each."""
-    missing = object()
-    shared = {key: value for key, value in configs[0].items() if all(one.get(key, missing) == value for one in configs)}
+    first = configs[0].items()
+    shared = {key: value for key, value in first if all(key in one and one[key] == value for one in configs)}
     for config in configs:
         for key in shared:
             del config[key]
@@ -34,14 +35,15 @@ def _take_shared(configs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def collect(folder: Path, name: str) -> Path:
-    """Write benchmarks/results/NAME.json from the runs in `folder`.
+    """Write benchmarks/results/NAME.json, and NAME.png of every rSum, from the runs in `folder`.
 
     Raises:
         DataError: the folder holds no finished comparison.
     """
-    table = folder / "comparison.json"
-    if not table.is_file():
-        raise DataError(f"{table}: no such file; expected the output folder of a finished `pcsr-fast compare`")
+    table, picture = folder / "comparison.json", folder / "plots" / "rsum-dots.png"
+    for path in (table, picture):
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; expected the output folder of a finished `pcsr-fast compare`")
     runs: dict[str, Any] = {}
     for path in sorted(folder.glob("*/metrics.json")):
         metrics = json.loads(path.read_text(encoding="utf-8"))
@@ -52,7 +54,7 @@ def collect(folder: Path, name: str) -> Path:
         runs[path.parent.name]["config"] = config
     rows = json.loads(table.read_text(encoding="utf-8"))
     for row in rows:
-        row.pop("runs", None)  # they stand below, in full
+        del row["runs"]  # they stand below, in full
     result = {
         "commit": commit(),
         "machine": next(iter(runs.values()))["machine"],
@@ -62,4 +64,6 @@ def collect(folder: Path, name: str) -> Path:
     }
     target = RESULTS / f"{name}.json"
     write_json(target, result)
+    with atomic_write(target.with_suffix(".png")) as temporary:
+        shutil.copyfile(picture, temporary)
     return target

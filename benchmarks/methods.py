@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.tables import table
-from pcsr_fast.report.comparison import ENSEMBLE, SCORES, SINGLE, Row, full_markdown, gap_closed, method_name
+from pcsr_fast.report.comparison import (
+    ENSEMBLE,
+    SCORES,
+    SINGLE,
+    Row,
+    full_markdown,
+    gap_closed,
+    method_name,
+    percent_text,
+    rsum_text,
+)
 
 
 def _where(result: Row) -> str:
@@ -15,7 +25,7 @@ def _where(result: Row) -> str:
 
 
 def _gap(ensemble: float | None, single: float | None) -> str:
-    return "-" if ensemble is None or single is None else f"{100 * ensemble:.0f} % / {100 * single:.0f} %"
+    return "-" if ensemble is None or single is None else f"{percent_text(ensemble)} / {percent_text(single)}"
 
 
 def _cells(rows: Sequence[Row]) -> dict[tuple[str, float], tuple[str, str]]:
@@ -23,9 +33,7 @@ def _cells(rows: Sequence[Row]) -> dict[tuple[str, float], tuple[str, str]]:
     gaps = zip(gap_closed(rows), gap_closed(rows, SINGLE), strict=True)
     cells = {}
     for row, (ensemble, single) in zip(rows, gaps, strict=True):
-        mean, std = row[ENSEMBLE]["rsum"]
-        spread = f"±{std:.1f}" if row["seeds"] > 1 else ""
-        rsum = f"{mean:.1f}{spread} / {row[SINGLE]['rsum'][0]:.1f}"
+        rsum = f"{rsum_text(row, ENSEMBLE)} / {row[SINGLE]['rsum'][0]:.1f}"
         cells[row["method"], row["noise"]] = (rsum, _gap(ensemble, single))
     return cells
 

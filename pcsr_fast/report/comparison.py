@@ -76,7 +76,8 @@ def _recalls(row: Row, scores: str, spread: bool = False) -> list[str]:
     return [f"{row[scores][name][0]:.1f}" for name in _RECALLS]
 
 
-def _rsum(row: Row, scores: str) -> str:
+def rsum_text(row: Row, scores: str) -> str:
+    """The row's mean rSum, with its standard deviation over several seeds."""
     mean, std = row[scores]["rsum"]
     return _with_spread(mean, std) if row["seeds"] > 1 else f"{mean:.1f}"
 
@@ -85,7 +86,8 @@ def _with_spread(mean: float, std: float) -> str:
     return f"{mean:.1f}±{std:.1f}"
 
 
-def _percent(share: float | None) -> str:
+def percent_text(share: float | None) -> str:
+    """A share in percent, a dash for None."""
     return "-" if share is None else f"{100 * share:.0f} %"
 
 
@@ -131,9 +133,9 @@ def comparison_table(rows: Sequence[Row], scores: str = ENSEMBLE, title: str = "
         title += f", {100 * min(noises):g} % noise"
     if len(seeds) == 1:
         title += f", mean of {min(seeds)} seeds" if min(seeds) > 1 else ", one seed"
-    gaps = list(map(_percent, gap_closed(rows, scores)))
+    gaps = list(map(percent_text, gap_closed(rows, scores)))
     columns: list[tuple[str, list[str]]] = [(heading(name), []) for name in _RECALLS]
-    columns += [("\nrSum", [_rsum(row, scores) for row in rows]), ("gap\nclosed", gaps)]
+    columns += [("\nrSum", [rsum_text(row, scores) for row in rows]), ("gap\nclosed", gaps)]
     for index in range(len(_RECALLS)):
         columns[index][1].extend(_recalls(row, scores)[index] for row in rows)
     if len(seeds) > 1:
@@ -165,7 +167,7 @@ def full_cells(rows: Sequence[Row], scores: str) -> list[list[str]]:
     table = []
     for row, gap in zip(rows, gap_closed(rows, scores), strict=True):
         cells = [method_name(row), f"{100 * row['noise']:g} %", str(row["seeds"])]
-        cells += [*_recalls(row, scores, spread=True), _rsum(row, scores), _percent(gap)]
+        cells += [*_recalls(row, scores, spread=True), rsum_text(row, scores), percent_text(gap)]
         table.append([*cells, *(_split_columns(row) if _has_split(rows) else []), _time(row)])
     return table
 

@@ -63,6 +63,8 @@ def test_full(result):
 def test_collected_settings_are_shared_or_a_runs_own(result, tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "RESULTS", tmp_path)
     write_json(tmp_path / "runs/comparison.json", [row | {"runs": ["as below"]} for row in result["rows"]])
+    (tmp_path / "runs/plots").mkdir()
+    (tmp_path / "runs/plots/rsum-dots.png").write_bytes(b"a picture")
     kept = ("method", "profile", "noise", "best", "dev", "test", "seconds", "date")
     for seed in (0, 1):
         metrics = {name: f"{name} {seed}" for name in kept} | {"seed": seed, "machine": result["machine"]}
@@ -76,3 +78,4 @@ def test_collected_settings_are_shared_or_a_runs_own(result, tmp_path, monkeypat
     assert "left" not in made["runs"]["pcsr-0-seed1"]
     assert made["rows"] == result["rows"]
     assert made["machine"] == result["machine"]
+    assert (tmp_path / "kept.png").read_bytes() == b"a picture"

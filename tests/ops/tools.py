@@ -50,29 +50,36 @@ def runnable(op: str, *args: Any, **options: Any) -> list[str]:
     return [name for name in names if wanted in ("", name)]
 
 
+def source(generator: torch.Generator) -> dict[str, Any]:
+    """Draw from a generator, and where it is whatever torch's default device."""
+    return {"generator": generator, "device": generator.device}
+
+
 def rows_of(kind: str, rows: int, width: int, generator: torch.Generator) -> Tensor:
     """Embeddings (rows, width) in float64. `integers` are whole numbers whose scores are exact and often equal."""
+    drawn = source(generator)
     if kind == "integers":
-        return torch.randint(-2, 3, (rows, width), generator=generator).double()
-    unit = torch.nn.functional.normalize(torch.randn(rows, width, generator=generator, dtype=torch.float64), dim=1)
+        return torch.randint(-2, 3, (rows, width), **drawn).double()
+    unit = torch.nn.functional.normalize(torch.randn(rows, width, dtype=torch.float64, **drawn), dim=1)
     if kind == "duplicates":
-        return unit[torch.randint(0, (rows + 2) // 3, (rows,), generator=generator)]
+        return unit[torch.randint(0, (rows + 2) // 3, (rows,), **drawn)]
     if kind == "scaled":
-        return unit * torch.randint(-6, 7, (rows, 1), generator=generator).double().exp2()
+        return unit * torch.randint(-6, 7, (rows, 1), **drawn).double().exp2()
     if kind == "zeros":
-        return unit * torch.randint(0, 2, (rows, 1), generator=generator)
+        return unit * torch.randint(0, 2, (rows, 1), **drawn)
     return unit
 
 
 def group_ids(grouping: str, size: int, generator: torch.Generator) -> Tensor | None:
     """None, ids of about two pairs each, ids of a few large groups (int32, some negative), or one id for all."""
+    drawn = source(generator)
     if grouping == "none":
         return None
     if grouping == "one":
-        return torch.full((size,), 7)
+        return torch.full((size,), 7, device=generator.device)
     if grouping == "some":
-        return torch.randint(-2, 2, (size,), generator=generator, dtype=torch.int32)
-    return torch.randint(0, size // 2 + 1, (size,), generator=generator)
+        return torch.randint(-2, 2, (size,), dtype=torch.int32, **drawn)
+    return torch.randint(0, size // 2 + 1, (size,), **drawn)
 
 
 def make_pairs(

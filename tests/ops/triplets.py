@@ -13,7 +13,7 @@ from pcsr_fast import reference
 from pcsr_fast.ops import triplet_loss
 from pcsr_fast.reference.hinge import MARGIN_MODES, margin_matrices
 from pcsr_fast.reference.negatives import negative_mask
-from tests.ops.tools import BACKWARD, DTYPES, FORWARD, KINDS, Pairs, assert_as_good, make_pairs, pairs, runnable
+from tests.ops.tools import BACKWARD, DTYPES, FORWARD, KINDS, Pairs, assert_as_good, make_pairs, pairs, runnable, source
 
 NEGATIVES = ("hardest", "mean", "sum", "topk:3")
 
@@ -52,9 +52,9 @@ def with_margin(made: Pairs, mode: str, negatives: str, seed: int = 0) -> Triple
     """The pairs with margins in [0, 0.5), or quarters of whole numbers where everything is to stay exact."""
     size, generator = made.x.shape[0], torch.Generator().manual_seed(seed)
     shape = {"scalar": (), "matrix": (size, size)}.get(mode, (size,))
-    margin = 0.5 * torch.rand(shape, generator=generator, dtype=torch.float64)
+    margin = 0.5 * torch.rand(shape, dtype=torch.float64, **source(generator))
     if made.exact:
-        margin = torch.randint(0, 5, shape, generator=generator) / 4
+        margin = torch.randint(0, 5, shape, **source(generator)) / 4
     return Triplets(made.x, made.y, margin.to(made.x.dtype), mode, negatives, made.groups, made.exact)
 
 

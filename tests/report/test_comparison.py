@@ -102,3 +102,17 @@ def test_all_numbers_have_their_spread(rows: list[dict[str, Any]]) -> None:
     assert lines[0]["precision_mean"] == ""
     rows[0]["method"] = "a|b"
     assert "| a\\|b |" in full_markdown(rows, ENSEMBLE)
+
+
+def test_full_markdown_line_by_line(rows: list[dict[str, Any]]) -> None:
+    text = full_markdown([one | {"split": None} for one in rows[4:]], ENSEMBLE)
+    lines = text.splitlines()
+    recalls = " | ".join(f"{side} R@{k}" for side in ("i2t", "t2i") for k in (1, 5, 10))
+    assert lines[0] == f"| method | noise | seeds | {recalls} | rSum | gap closed | time |"
+    assert lines[1].count("---") == 12
+    means = " | ".join(f"{10.25 + k:.1f}±0.5" for k in range(6))
+    assert lines[4] == f"| no_pcs | 40 % | 2 | {means} | 165.0±1.2 | 38 % | 1 min 00 s ±2.0 s |"
+    assert lines[5].endswith("| 190.0±1.2 | 100 % | 1 min 00 s ±2.0 s |")
+    assert text.endswith("|\n")
+    one_seed = full_markdown([rows[5] | {"seeds": 1, "seconds": 7.25}], ENSEMBLE)
+    assert "| .90 | .80 | .95 | 7.2 s |" in one_seed

@@ -22,9 +22,8 @@ def make_sides(
 ) -> Sides:
     """Sides of unlike length with ids of about two each."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.device("cpu"):  # where the generator is
-        x, y = (rows_of(kind, count, width, generator).to(dtype) for count in (rows, columns))
-        ids = [group_ids("pairs", count, generator) for count in (rows, columns)]
+    x, y = (rows_of(kind, count, width, generator).to(dtype) for count in (rows, columns))
+    ids = [group_ids("pairs", count, generator) for count in (rows, columns)]
     return Sides(x.to(device), y.to(device), tuple(side.to(device) for side in ids), kind == "integers")
 
 
@@ -32,8 +31,7 @@ def make_triplets(
     device: torch.device, size: int, width: int, dtype: torch.dtype, mode: str, negatives: str, kind: str = "unit"
 ) -> Triplets:
     """Pairs in small groups with margins of every shape."""
-    with torch.device("cpu"):
-        made = with_margin(make_pairs(size + width, size, width, dtype, kind, "pairs"), mode, negatives, size)
+    made = with_margin(make_pairs(size + width, size, width, dtype, kind, "pairs"), mode, negatives, size)
     moved = {name: getattr(made, name).to(device) for name in ("x", "y", "margin", "groups")}
     return made._replace(**moved)
 

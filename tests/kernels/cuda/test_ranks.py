@@ -15,9 +15,8 @@ from tests.ops.tools import guarded_memory, rows_of
 def gallery(device, images: int, texts: int, width: int, dtype: torch.dtype, kind: str, ties: str) -> Gallery:
     """Any number of captions an image, none included."""
     generator = torch.Generator().manual_seed(images + texts)
-    with torch.device("cpu"):
-        x, y = (rows_of(kind, count, width, generator).to(dtype) for count in (images, texts))
-        image_of_text = torch.randint(0, images, (texts,), generator=generator)
+    x, y = (rows_of(kind, count, width, generator).to(dtype) for count in (images, texts))
+    image_of_text = torch.randint(0, images, (texts,), generator=generator, device="cpu")
     return Gallery(x.to(device), y.to(device), image_of_text.to(device), ties, kind == "integers")
 
 
