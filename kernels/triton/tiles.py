@@ -18,6 +18,7 @@ MATRIX_SHIFT = tl.constexpr(3)
 NAN_KEY = tl.constexpr(2**31 - 1)
 MINUS_INFINITY_KEY = tl.constexpr(0x007FFFFF - 2**31)
 FARTHEST = tl.constexpr(2**31 - 1)
+BEYOND = tl.constexpr(2.0**30)  # any place, and a number that an int32 holds
 LOW_HALF = tl.constexpr(2**32 - 1)
 
 
@@ -133,9 +134,23 @@ def first_of(holds, places, AXIS: tl.constexpr):
 
 @triton.jit
 def largest_of_rows(scores):
-    """Of each row of a tile the largest score, NaN if there is one, and its first column; FARTHEST with NaN."""
-    largest = tl.reduce(scores, 1, larger)
-    return largest, first_of(scores == largest[:, None], tl.arange(0, scores.shape[1])[None, :], 1)
+    """Of each row of a tile the largest score, NaN if there is one, and its first column; BEYOND or more with NaN.
+
+    In a tile of 256 rows, of which a thread holds many columns, only the half that it stands in is searched.
+    """
+    HALF: tl.constexpr = scores.shape[1] // 2
+    if scores.shape[0] > 128:
+        left, right = tl.split(tl.permute(tl.reshape(scores, (scores.shape[0], 2, HALF)), (0, 2, 1)))
+        of_left, of_right = tl.reduce(left, 1, larger), tl.reduce(right, 1, larger)
+        largest = larger(of_left, of_right)
+        on_left = of_left == largest
+        half = tl.where(on_left[:, None], left, right)
+        place = first_of(half == largest[:, None], tl.arange(0, HALF)[None, :], 1)
+        place = tl.where(on_left | (place == FARTHEST), place, place + HALF)
+    else:
+        largest = tl.reduce(scores, 1, larger)
+        place = first_of(scores == largest[:, None], tl.arange(0, 2 * HALF)[None, :], 1)
+    return largest, place
 
 
 @triton.jit
@@ -144,6 +159,21 @@ def _halves(values):
     W: tl.constexpr = values.shape[0]
     N: tl.constexpr = values.shape[2]
     return tl.split(tl.permute(tl.reshape(values, (W, 2, 4, N)), (0, 2, 3, 1)))
+
+
+@triton.jit
+def _largest_of_four(held):
+    """Of rows 0, 8, 128 and 136, (., 8, N, 2, 2), by comparing pairs; the first such row, any with NaN.
+
+    In float32, of which the compiler leaves a choice between two constants one instruction.
+    """
+    above, below = tl.split(held)
+    of_first, of_second = tl.split(larger(above, below))
+    first, second = tl.split(above)
+    largest = larger(of_first, of_second)
+    in_first = of_first == largest
+    in_above = tl.where(in_first, first, second) == largest
+    return largest, tl.where(in_first, tl.where(in_above, 0.0, 8.0), tl.where(in_above, 128.0, 136.0))
 
 
 @triton.jit
@@ -156,17 +186,20 @@ def largest_of_columns(scores):
     S: tl.constexpr = scores.shape[0] if scores.shape[0] < 128 else 128
     R: tl.constexpr = scores.shape[0] // S
     held = tl.permute(tl.reshape(scores, (R, S // 16, 2, 8, N)), (1, 3, 4, 0, 2))
-    held = tl.reshape(held, (S // 16, 8, N, 2 * R))
-    places = tl.reshape(tl.arange(0, R)[:, None] * S + tl.arange(0, 2)[None, :] * 8, (1, 1, 1, 2 * R))
-    largest = tl.reduce(held, 3, larger)
-    place = first_of(held == largest[:, :, :, None], places, 3)
-    place += tl.arange(0, S // 16)[:, None, None] * 16 + tl.arange(0, 8)[None, :, None]
+    if R == 2:
+        largest, place = _largest_of_four(held)
+    else:
+        held = tl.reshape(held, (S // 16, 8, N, 2))
+        largest = tl.reduce(held, 3, larger)
+        place = first_of(held == largest[:, :, :, None], tl.arange(0, 2)[None, None, None, :] * 8, 3)
+    place += (tl.arange(0, S // 16)[:, None, None] * 16 + tl.arange(0, 8)[None, :, None]).to(place.dtype)
     above, below = _halves(largest)
     first, second = _halves(place)
     largest = tl.reduce(tl.reduce(larger(above, below), 0, larger), 0, larger)
     first = first_of(above == largest[None, None, :], first, 0)
     second = first_of(below == largest[None, None, :], second, 0)
-    return largest, tl.min(tl.minimum(first, second), 0)
+    place = tl.min(tl.minimum(first, second), 0)
+    return largest, tl.minimum(place, BEYOND).to(tl.int32) if R == 2 else place
 
 
 @triton.jit

@@ -16,7 +16,7 @@ from pcsr_fast.reference.contrastive_terms import KINDS
 from pcsr_fast.reference.gaussian import log_gaussian_density
 from tests.kernels.cuda.problems import make_sides, make_triplets, score_bound
 from tests.kernels.ptx.machine import Machine
-from tests.kernels.ptx.problems import CHUNKED, SMALL, THREE_PASSES
+from tests.kernels.ptx.problems import CHUNKED, SMALL, TALL, THREE_PASSES
 from tests.kernels.ptx.triton_device import interpreting
 from tests.ops.contrasts import check_against_float64 as check_contrasts
 from tests.ops.contrasts import make_contrasts
@@ -40,8 +40,10 @@ def checked(check: Callable[[], object], plan: Plan, order: str | int = "togethe
     return machine
 
 
-def check_search(rows: int, columns: int, width: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    problem = make_sides(CPU, rows, columns, width, dtype)
+def check_search(
+    rows: int, columns: int, width: int, dtype: torch.dtype, kind: str = "unit"
+) -> tuple[torch.Tensor, ...]:
+    problem = make_sides(CPU, rows, columns, width, dtype, kind)
     found = problem.search("triton")
     check_choices(problem, found, score_bound(problem))
     return found
@@ -61,6 +63,14 @@ def test_search(width, copied) -> None:
 def test_search_of_every_schedule(plan, dtype) -> None:
     for shape in ((1, 1, 1), (70, 40, 80), (33, 65, 33)):
         checked(lambda shape=shape: check_search(*shape, dtype), plan)
+
+
+@kernels
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_search_in_tall_tiles(dtype) -> None:
+    """Whole numbers tie often, also between the rows of a column that one thread holds."""
+    for shape, kind in (((270, 40, 48), "unit"), ((270, 70, 3), "integers")):
+        checked(lambda shape=shape, kind=kind: check_search(*shape, dtype, kind), TALL)
 
 
 @kernels

@@ -26,6 +26,7 @@ from tests.tools.ptx import Struct, Uninitialised
 BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
 ARITHMETICS = {"plain": (FP32, "exact"), "split": (FP32, "auto"), "bfloat16": (BF16, "auto"), "float16": (FP16, "auto")}
 SMALL = Plan("fused", 32, 32, 32, group=2, warps=4)
+TALL = Plan("fused", 256, 32, 32, group=2)
 THREE_PASSES = SMALL._replace(precision="tf32x3")
 CHUNKED = SMALL._replace(schedule="chunked", chunk=40)
 FEW = 5  # fewer rows than a block has warps

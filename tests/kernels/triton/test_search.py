@@ -12,7 +12,7 @@ from pcsr_fast.kernels.triton import launch, search
 from pcsr_fast.kernels.triton.launch import Plan, Sides
 from pcsr_fast.ops import hardest_negatives
 from pcsr_fast.ops.triton.arguments import DTYPES
-from tests.kernels.triton.plans import CHUNKED, FUSED, SCHEDULES, THREE_PASSES, WIDE
+from tests.kernels.triton.plans import CHUNKED, FUSED, SCHEDULES, SEARCHES, TALL, THREE_PASSES, WIDE
 from tests.ops.searches import Sides as Problem
 from tests.ops.searches import check_choices
 from tests.ops.tools import LAYOUTS, dot_bound, group_ids, rows_of
@@ -39,22 +39,22 @@ def test_the_chosen_scores_are_the_largest(use_plan: Callable[[Plan], None], sha
         check_choices(problem, problem.search("triton"), dot_bound(problem.x.float(), problem.y.float()))
 
 
-@pytest.mark.parametrize("plan", [WIDE, THREE_PASSES], ids=["wide", "tf32x3"])
+@pytest.mark.parametrize("plan", [WIDE, TALL, THREE_PASSES], ids=["wide", "tall", "tf32x3"])
 def test_other_tiles_and_precisions(use_plan: Callable[[Plan], None], plan: Plan) -> None:
     use_plan(plan)
-    problem = make((100, 150, 40), torch.float32)
+    problem = make((270, 150, 40), torch.float32)
     check_choices(problem, problem.search("triton"), dot_bound(problem.x, problem.y))
 
 
-@pytest.mark.parametrize("plan", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("plan", SEARCHES.values(), ids=SEARCHES)
 @pytest.mark.parametrize("kind", ["integers", "zeros"])
 def test_ties_go_to_the_lowest_index(use_plan: Callable[[Plan], None], plan, kind) -> None:
     """Whole numbers tie often; so do the positive and negative zeros of a product with nothing."""
     use_plan(plan)
-    problem = make((100, 130, 3), torch.float32, kind)
+    problem = make((270, 130, 3), torch.float32, kind)
     if kind == "zeros":
         sign = torch.where(torch.arange(130) % 2 == 0, 1.0, -1.0)
-        problem = problem._replace(x=torch.ones(100, 1), y=0.0 * sign[:, None], exact=True)
+        problem = problem._replace(x=torch.ones(270, 1), y=0.0 * sign[:, None], exact=True)
     check_choices(problem, problem.search("triton"), dot_bound(problem.x, problem.y))
 
 
@@ -73,14 +73,19 @@ def test_groups_are_no_negatives(use_plan: Callable[[Plan], None], plan, groupin
         assert (found.column_values == -torch.inf).all()
 
 
-@pytest.mark.parametrize("plan", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("plan", SEARCHES.values(), ids=SEARCHES)
 def test_nan_wins_and_infinities_are_ordered(use_plan: Callable[[Plan], None], plan) -> None:
     use_plan(plan)
-    x, y = torch.ones(66, 1), torch.linspace(-1, 1, 66)[:, None].clone()
-    y[3], y[7], y[64] = torch.inf, -torch.inf, torch.nan
+    x, y = torch.ones(266, 1), torch.linspace(-1, 1, 266)[:, None].clone()
+    y[3], y[7], y[64], y[200] = torch.inf, -torch.inf, torch.nan, torch.nan
+    x[250] = torch.nan
     found = hardest_negatives(x, y)
-    assert found.row_indices[:64].tolist() == [64] * 64
-    assert found.row_values[:64].isnan().all()
+    assert found.row_indices.tolist() == [64] * 64 + [200] + [64] * 185 + [0] + [64] * 15
+    assert found.row_values.isnan().all()
+    assert found.column_values.isfinite().nonzero().tolist() == [[250]]
+    assert found.column_indices.tolist() == [250] * 64 + [0] + [250] * 135 + [0] + [250] * 49 + [0] + [250] * 15
+    x[250], y[200] = 1, 0
+    found = hardest_negatives(x, y)
     assert found.row_indices[64] == 3
     assert found.row_values[64] == torch.inf
     assert found.column_values[64].isnan()
