@@ -25,7 +25,6 @@ struct HardestNegatives {
         float column_margins[TILE];
     };
 
-    static __device__ __forceinline__ Key nothing() { return 0; }
     static __device__ __forceinline__ Key combine(Key a, Key b) { return a > b ? a : b; }
 
     __device__ __forceinline__ void load_row(Staged& staged, int place, std::int64_t row) const {
@@ -35,19 +34,6 @@ struct HardestNegatives {
     __device__ __forceinline__ void load_column(Staged& staged, int place, std::int64_t column) const {
         staged.column_groups[place] = column_groups ? column_groups[column] : column;
         staged.column_margins[place] = shift == Shift::column ? margins[column] : 0.0f;
-    }
-    __device__ __forceinline__ void add(Key& row_best, Key& column_best, float score, int row, int column,
-                                        const Tile& tile, const Staged& staged) const {
-        if (row == column && own && shift != Shift::matrix && tile.first_row == tile.first_column) {
-            own[tile.first_row + row] = score;
-        }
-        if (staged.row_groups[row] == staged.column_groups[column]) {
-            return;
-        }
-        const float margin = staged.row_margins[row] + staged.column_margins[column];
-        const std::uint32_t order = ordered(score + margin);
-        row_best = combine(row_best, packed(order, static_cast<std::uint32_t>(column)));
-        column_best = combine(column_best, packed(order, static_cast<std::uint32_t>(row)));
     }
     // Indices are within the tile until here.
     __device__ __forceinline__ void keep_row(const Tile& tile, int row, Key best) const {
@@ -64,27 +50,42 @@ struct HardestNegatives {
 
     // Margins of single scores come before the reduction, whose registers are few; own scores are without them.
     __device__ __forceinline__ void add_matrix(Fragments& sums, const Tile& tile) const {
-        const Place place(thread_now());
-#pragma unroll
-        for (int down = 0; down < TileLayout::DOWN; ++down) {
-#pragma unroll
-            for (int across = 0; across < TileLayout::ACROSS; ++across) {
-#pragma unroll
-                for (int part = 0; part < 4; ++part) {
-                    add_margin(sums[down][across][part], place.row_of(down, part), place.column_of(across, part), tile);
-                }
+        TileLayout::for_each(sums, [&](float& score, int row, int column) {
+            const std::int64_t at_row = tile.first_row + row, at_column = tile.first_column + column;
+            if (row >= tile.rows || column >= tile.columns) {
+                return;
             }
-        }
+            if (own && at_row == at_column) {
+                own[at_row] = score;
+            }
+            score += margins[at_row * margin_stride + at_column];
+        });
     }
-    __device__ __forceinline__ void add_margin(float& score, int row, int column, const Tile& tile) const {
-        const std::int64_t at_row = tile.first_row + row, at_column = tile.first_column + column;
-        if (row >= tile.rows || column >= tile.columns) {
-            return;
+
+    // Margins of rows and columns; -infinity where a score is no negative's or lies beyond the matrix. Most tiles have
+    // nothing of this.
+    template <class Layout>
+    __device__ __forceinline__ void prepare(typename Layout::Fragments& sums, const Tile& tile,
+                                            const Staged& staged) const {
+        const bool diagonal = tile.first_row == tile.first_column;
+        if (own && diagonal && shift != Shift::matrix) {
+            Layout::for_each(sums, [&](float& score, int row, int column) {
+                if (row == column && row < tile.rows && column < tile.columns) {
+                    own[tile.first_row + row] = score;
+                }
+            });
         }
-        if (own && at_row == at_column) {
-            own[at_row] = score;
+        if (diagonal || row_groups || shift == Shift::row || shift == Shift::column) {
+            Layout::for_each(sums, [&](float& score, int row, int column) {
+                const float margin = staged.row_margins[row] + staged.column_margins[column];
+                score = staged.row_groups[row] == staged.column_groups[column] ? -INFINITE : score + margin;
+            });
         }
-        score += margins[at_row * margin_stride + at_column];
+        if (tile.rows < TILE || tile.columns < TILE) {
+            Layout::for_each(sums, [&](float& score, int row, int column) {
+                score = row < tile.rows && column < tile.columns ? score : -INFINITE;
+            });
+        }
     }
 
     __device__ __forceinline__ void run(Fragments& sums, const Tile& tile) const {
@@ -94,6 +95,118 @@ struct HardestNegatives {
         reduce_tile(sums, tile, *this);
     }
 };
+
+// The lowest of the places that lanes `first`, `2 first`, ... below `end` apart hold.
+__device__ __forceinline__ int first_of_lanes(int place, int first, int end) {
+    for (int offset = first; offset < end; offset *= 2) {
+        const int other = __shfl_xor_sync(WARP, place, offset);
+        place = other < place ? other : place;
+    }
+    return place;
+}
+__device__ __forceinline__ float largest_of_lanes(float score, int first, int end) {
+    for (int offset = first; offset < end; offset *= 2) {
+        score = larger(score, __shfl_xor_sync(WARP, score, offset));
+    }
+    return score;
+}
+
+// NANS: where NaN, which equals nothing, may be the largest.
+template <bool NANS>
+__device__ __forceinline__ bool is_largest(float score, float largest) {
+    return score == largest || (NANS && score != score);
+}
+
+// What a thread holds of a tile, row by row: values `0, 1, 2, ...` of rows k.
+template <class Layout>
+struct Held {
+    static constexpr int ROWS = Layout::DOWN * 2, COLUMNS = Layout::ACROSS * 2;
+
+    const typename Layout::Fragments& sums;
+
+    __device__ __forceinline__ float at(int k, int column) const {
+        return sums[k / 2][column / 2][k % 2 * 2 + column % 2];
+    }
+    __device__ __forceinline__ float largest_of_row(int k) const {
+        float largest = at(k, 0);
+#pragma unroll
+        for (int column = 1; column < COLUMNS; ++column) {
+            largest = larger(largest, at(k, column));
+        }
+        return largest;
+    }
+    __device__ __forceinline__ float largest_of_column(int column) const {
+        float largest = at(0, column);
+#pragma unroll
+        for (int k = 1; k < ROWS; ++k) {
+            largest = larger(largest, at(k, column));
+        }
+        return largest;
+    }
+    // From the thread's first column on; TILE if the row does not hold it.
+    template <bool NANS>
+    __device__ __forceinline__ int column_of(float largest, int k) const {
+        int first = TILE;
+#pragma unroll
+        for (int column = COLUMNS - 1; column >= 0; --column) {
+            first = is_largest<NANS>(at(k, column), largest) ? column / 2 * 8 + column % 2 : first;
+        }
+        return first;
+    }
+    template <bool NANS>
+    __device__ __forceinline__ int row_of(float largest, int column) const {
+        int first = TILE;
+#pragma unroll
+        for (int k = ROWS - 1; k >= 0; --k) {
+            first = is_largest<NANS>(at(k, column), largest) ? k / 2 * 16 + k % 2 * 8 : first;
+        }
+        return first;
+    }
+};
+
+template <bool NANS, class Layout>
+__device__ __forceinline__ void reduce_columns(const Held<Layout>& held, Partials<Layout, Key>& partials) {
+    const int thread = thread_now(), warp = thread / 32, lane = thread % 32;
+    const typename Layout::Place place(thread);
+#pragma unroll
+    for (int column = 0; column < Held<Layout>::COLUMNS; ++column) {
+        const float largest = largest_of_lanes(held.largest_of_column(column), 4, 32);
+        const int row = first_of_lanes(place.row + held.template row_of<NANS>(largest, column), 4, 32);
+        if (lane / 4 == 0) {
+            partials.columns[warp / Layout::WARPS_ACROSS][place.column_of(column / 2, column % 2)] =
+                packed(ordered(largest), static_cast<std::uint32_t>(row));
+        }
+    }
+}
+
+// In place of a reduction by keys, which compares 64 bits twice a score: the largest scores first, then their places.
+template <class Layout>
+__device__ __forceinline__ void reduce_fragments(typename Layout::Fragments& sums, const Tile& tile,
+                                                 const HardestNegatives& search, const HardestNegatives::Staged& staged,
+                                                 Partials<Layout, Key>& partials) {
+    search.prepare<Layout>(sums, tile, staged);
+    const Held<Layout> held{sums};
+    const int thread = thread_now(), warp = thread / 32, lane = thread % 32;
+    const typename Layout::Place place(thread);
+    bool nans = false; // of the warp, which goes one way
+#pragma unroll
+    for (int k = 0; k < Held<Layout>::ROWS; ++k) {
+        const float largest = largest_of_lanes(held.largest_of_row(k), 1, 4);
+        const bool nan = __ballot_sync(WARP, largest != largest);
+        int column = nan ? held.template column_of<true>(largest, k) : held.template column_of<false>(largest, k);
+        column = first_of_lanes(place.column + column, 1, 4);
+        if (lane % 4 == 0) {
+            partials.rows[warp % Layout::WARPS_ACROSS][place.row_of(k / 2, k % 2 * 2)] =
+                packed(ordered(largest), static_cast<std::uint32_t>(column));
+        }
+        nans = nans || nan;
+    }
+    if (nans) {
+        reduce_columns<true>(held, partials);
+    } else {
+        reduce_columns<false>(held, partials);
+    }
+}
 
 // Values and indices of keys; -infinity and -1 where there is none, or where the score itself is -infinity.
 __global__ void __launch_bounds__(THREADS)

@@ -69,9 +69,7 @@ struct HingeSums {
         }
     }
 
-    __device__ __forceinline__ void run(const Fragments& sums, const Tile& tile) const {
-        reduce_tile(sums, tile, *this);
-    }
+    __device__ __forceinline__ void run(Fragments& sums, const Tile& tile) const { reduce_tile(sums, tile, *this); }
 };
 
 // largest = the bits of the largest sum of squares of a row, one warp a row; those of NaN are the largest of all.

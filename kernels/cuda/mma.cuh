@@ -24,6 +24,18 @@ __device__ __forceinline__ int thread_now() {
     return number;
 }
 
+// The larger one, NaN if either is.
+__device__ __forceinline__ float larger(float a, float b) {
+    float most;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(most) : "f"(a), "f"(b));
+    return most;
+}
+
+// The value in one register from here on, not in another one for every way that leads here.
+__device__ __forceinline__ void settle(float& value) {
+    asm volatile("" : "+f"(value));
+}
+
 // 16 bytes from global to shared memory, both aligned to 16; those from `valid` on become zero and are not read.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, int valid) {
     const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(shared));

@@ -8,7 +8,7 @@ namespace pcsr::cuda {
 struct PairScores {
     float* scores;
 
-    __device__ __forceinline__ void run(const Fragments& sums, const Tile& tile) const {
+    __device__ __forceinline__ void run(Fragments& sums, const Tile& tile) const {
         const Place place(thread_now());
 #pragma unroll
         for (int down = 0; down < WARP_ROWS / 16; ++down) {

@@ -62,9 +62,7 @@ struct RankCounts {
         }
     }
 
-    __device__ __forceinline__ void run(const Fragments& sums, const Tile& tile) const {
-        reduce_tile(sums, tile, *this);
-    }
+    __device__ __forceinline__ void run(Fragments& sums, const Tile& tile) const { reduce_tile(sums, tile, *this); }
 };
 
 // Each image's best caption: the largest own score, of the lowest index.

@@ -69,18 +69,20 @@ __device__ __forceinline__ void reduce_fragments(const typename Layout::Fragment
 // changes the values of its row and column (add), how two values become one, and where the tile's go. By the threads
 // that hold the tile; `shared` has room for REDUCTION_BYTES.
 template <class Layout, class Reduction>
-__device__ __forceinline__ void reduce_tile(const typename Layout::Fragments& sums, const Tile& tile,
+__device__ __forceinline__ void reduce_tile(typename Layout::Fragments& sums, const Tile& tile,
                                             const Reduction& reduction, unsigned char* shared) {
     using Value = typename Reduction::Value;
     auto& partials = *reinterpret_cast<Partials<Layout, Value>*>(shared);
     auto& staged = *reinterpret_cast<typename Reduction::Staged*>(shared + sizeof(Partials<Layout, Value>));
     const int thread = thread_now(), place = thread % TILE;
     const bool is_row = thread < TILE;
-    const bool inside = place < (is_row ? tile.rows : tile.columns);
-    if (inside && is_row) {
-        reduction.load_row(staged, place, tile.first_row + place);
-    } else if (inside) {
-        reduction.load_column(staged, place, tile.first_column + place);
+    const int count = is_row ? tile.rows : tile.columns;
+    const bool inside = place < count;
+    const int known = inside ? place : count - 1; // also where the tile ends, or lies beyond the matrix
+    if (is_row) {
+        reduction.load_row(staged, place, tile.first_row + known);
+    } else {
+        reduction.load_column(staged, place, tile.first_column + known);
     }
     Layout::sync();
     reduce_fragments<Layout>(sums, tile, reduction, staged, partials);
@@ -102,7 +104,7 @@ __device__ __forceinline__ void reduce_tile(const typename Layout::Fragments& su
 
 // Over the tile of `multiply_tile`, whose shared memory is free by now.
 template <class Reduction>
-__device__ __forceinline__ void reduce_tile(const Fragments& sums, const Tile& tile, const Reduction& reduction) {
+__device__ __forceinline__ void reduce_tile(Fragments& sums, const Tile& tile, const Reduction& reduction) {
     static_assert(REDUCTION_BYTES<TileLayout, Reduction> <= PIPELINE_BYTES, "shared memory");
     reduce_tile<TileLayout>(sums, tile, reduction, shared_memory());
 }

@@ -56,6 +56,23 @@ struct Layout {
         __device__ __forceinline__ int row_of(int down, int part) const { return row + down * 16 + part / 2 * 8; }
         __device__ __forceinline__ int column_of(int across, int part) const { return column + across * 8 + part % 2; }
     };
+
+    // `change` every value of this thread, with its row and column of the tile.
+    template <class Change>
+    static __device__ __forceinline__ void for_each(Fragments& sums, const Change& change) {
+        const Place place(thread_now());
+#pragma unroll
+        for (int down = 0; down < DOWN; ++down) {
+#pragma unroll
+            for (int across = 0; across < ACROSS; ++across) {
+#pragma unroll
+                for (int part = 0; part < 4; ++part) {
+                    change(sums[down][across][part], place.row_of(down, part), place.column_of(across, part));
+                    settle(sums[down][across][part]);
+                }
+            }
+        }
+    }
 };
 
 struct TileLayout : Layout<WARP_ROWS, WARP_COLUMNS> {
@@ -153,13 +170,18 @@ __device__ __forceinline__ void multiply_tile(Fragments& sums, const Product& pr
     __syncthreads();
 }
 
-// Tile `number` of the walk over the product: down a band of rows, then to the next column.
-__device__ __forceinline__ Tile tile_at(const Product& product, std::int64_t number) {
-    const std::int64_t down = (product.x.rows + TILE - 1) / TILE, across = (product.y.rows + TILE - 1) / TILE;
-    const std::int64_t band = number / (BAND * across), first = band * BAND, within = number % (BAND * across);
-    const std::int64_t height = down - first < BAND ? down - first : BAND;
-    const auto row = static_cast<int>((product.diagonal ? number : first + within % height) * TILE);
-    const auto column = static_cast<int>((product.diagonal ? number : within / height) * TILE);
+// Tile `number` of the walk over the product: down a band of rows, then to the next column. The walk may be one of
+// groups of GROUP tiles, one below the other: then that tile of the group, which may lie beyond the product.
+template <int GROUP = 1>
+__device__ __forceinline__ Tile tile_at(const Product& product, std::int64_t number, int of_group = 0) {
+    constexpr int ROWS = TILE * GROUP, MOST = BAND / GROUP;
+    const int down = static_cast<int>((product.x.rows + ROWS - 1) / ROWS);
+    const int across = static_cast<int>((product.y.rows + TILE - 1) / TILE);
+    const std::int64_t of_band = static_cast<std::int64_t>(MOST) * across;
+    const int first = static_cast<int>(number / of_band) * MOST, within = static_cast<int>(number % of_band);
+    const int height = down - first < MOST ? down - first : MOST;
+    const auto row = (product.diagonal ? static_cast<int>(number) : first + within % height) * ROWS + of_group * TILE;
+    const auto column = (product.diagonal ? static_cast<int>(number) : within / height) * TILE;
     const std::int64_t rows = product.x.rows - row, columns = product.y.rows - column;
     return {row, column, static_cast<int>(rows < TILE ? rows : TILE),
             static_cast<int>(columns < TILE ? columns : TILE)};

@@ -14,6 +14,12 @@ inline int thread_now() {
     return static_cast<int>(emulation::thread_index().x);
 }
 
+inline float larger(float a, float b) {
+    return a > b || a != a ? a : b;
+}
+
+inline void settle(float&) {}
+
 inline void copy_async(void* shared, const void* global, int valid) {
     if ((reinterpret_cast<std::uintptr_t>(shared) | reinterpret_cast<std::uintptr_t>(global)) % 16) {
         emulation::fail("cp.async", "an address is not a multiple of 16");
