@@ -34,10 +34,11 @@ private:
 
 constexpr std::size_t SHARED_WITHOUT_ASKING = 48 << 10;
 
-template <class... Parameters, class... Arguments>
-cudaError_t launch(const Queue& queue, void (*kernel)(Parameters...), std::int64_t blocks, int threads,
-                   std::size_t shared, const Arguments&... arguments) {
-    if (blocks == 0) {
+// Blocks in `clusters` of SIZE, which reach each other's shared memory.
+template <int SIZE, class... Parameters, class... Arguments>
+cudaError_t launch_clusters(const Queue& queue, void (*kernel)(Parameters...), std::int64_t clusters, int threads,
+                            std::size_t shared, const Arguments&... arguments) {
+    if (clusters == 0) {
         return cudaSuccess;
     }
     const OnDevice here(queue);
@@ -51,12 +52,30 @@ cudaError_t launch(const Queue& queue, void (*kernel)(Parameters...), std::int64
             return error;
         }
     }
+    const std::int64_t blocks = clusters * SIZE;
 #ifdef __CUDACC__
-    kernel<<<static_cast<unsigned>(blocks), threads, shared, static_cast<cudaStream_t>(queue.stream)>>>(arguments...);
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = SIZE;
+    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(threads);
+    config.dynamicSmemBytes = shared;
+    config.stream = static_cast<cudaStream_t>(queue.stream);
+    config.attrs = &attribute;
+    config.numAttrs = SIZE > 1; // older devices know no clusters
+    cudaLaunchKernelEx(&config, kernel, arguments...);
 #else
-    emulation::launch(blocks, threads, shared, [&] { kernel(arguments...); });
+    emulation::launch(blocks, threads, shared, [&] { kernel(arguments...); }, SIZE);
 #endif
     return cudaGetLastError();
+}
+
+template <class... Parameters, class... Arguments>
+cudaError_t launch(const Queue& queue, void (*kernel)(Parameters...), std::int64_t blocks, int threads,
+                   std::size_t shared, const Arguments&... arguments) {
+    return launch_clusters<1>(queue, kernel, blocks, threads, shared, arguments...);
 }
 
 inline cudaError_t multiprocessors(const Queue& queue, int& count) {

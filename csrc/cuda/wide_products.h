@@ -44,7 +44,7 @@ inline cudaError_t find_encoder(decltype(&cuTensorMapEncodeTiled)& encoder) {
     return error == cudaSuccess && outcome != cudaDriverEntryPointSuccess ? cudaErrorSymbolNotFound : error;
 }
 
-inline cudaError_t describe(const Matrix& side, Arithmetic arithmetic, CUtensorMap& map) {
+inline cudaError_t describe(const Matrix& side, Arithmetic arithmetic, cuuint32_t box_rows, CUtensorMap& map) {
     decltype(&cuTensorMapEncodeTiled) encoder = nullptr;
     const cudaError_t error = find_encoder(encoder);
     if (error != cudaSuccess) {
@@ -54,7 +54,7 @@ inline cudaError_t describe(const Matrix& side, Arithmetic arithmetic, CUtensorM
         arithmetic == Arithmetic::bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
     const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(side.width), static_cast<cuuint64_t>(side.rows)};
     const cuuint64_t strides[1] = {static_cast<cuuint64_t>(side.stride) * 2};
-    const cuuint32_t box[2] = {BOX_COLUMNS, TILE}, steps[2] = {1, 1};
+    const cuuint32_t box[2] = {BOX_COLUMNS, box_rows}, steps[2] = {1, 1};
     const CUresult result =
         encoder(&map, type, 2, const_cast<void*>(side.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
@@ -65,17 +65,18 @@ inline cudaError_t describe(const Matrix& side, Arithmetic arithmetic, CUtensorM
 template <class Epilogue>
 cudaError_t walk_wide(const Queue& queue, const Product& product, Arithmetic arithmetic, const Epilogue& epilogue) {
     const std::int64_t down = (product.x.rows + TILE - 1) / TILE, across = (product.y.rows + TILE - 1) / TILE;
-    const std::int64_t tiles = down * across;
+    const std::int64_t groups = (down + WIDE_CLUSTER - 1) / WIDE_CLUSTER * across;
     const auto kernel = arithmetic == Arithmetic::bfloat16 ? &walk_wide_tiles<wgmma_bf16, Epilogue>
                                                            : &walk_wide_tiles<wgmma_f16, Epilogue>;
     CUtensorMap x, y;
-    std::int64_t blocks = 0;
-    cudaError_t error = describe(product.x, arithmetic, x);
-    error = error == cudaSuccess ? describe(product.y, arithmetic, y) : error;
-    error = error == cudaSuccess ? blocks_for(queue, tiles, 1, WIDE_BLOCKS_PER_SM, blocks) : error;
-    return error != cudaSuccess ? error
-                                : launch(queue, kernel, blocks, WIDE_THREADS, sizeof(WideMemory<Epilogue>), x, y,
-                                         product, tiles, epilogue);
+    std::int64_t clusters = 0;
+    cudaError_t error = describe(product.x, arithmetic, TILE, x);
+    error = error == cudaSuccess ? describe(product.y, arithmetic, PART_ROWS, y) : error;
+    error = error == cudaSuccess ? blocks_for(queue, groups, 1, WIDE_BLOCKS_PER_SM / WIDE_CLUSTER, clusters) : error;
+    return error != cudaSuccess
+               ? error
+               : launch_clusters<WIDE_CLUSTER>(queue, kernel, clusters, WIDE_THREADS, sizeof(WideMemory<Epilogue>), x,
+                                               y, product, groups, epilogue);
 }
 
 } // namespace pcsr::cuda

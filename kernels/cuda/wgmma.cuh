@@ -1,4 +1,4 @@
-// The instructions of sm_90a that C++ has no name for: mbarriers, tensor copies (TMA), wgmma (PTX ISA).
+// The instructions of sm_90a that C++ has no name for: mbarriers, tensor copies (TMA), wgmma, clusters (PTX ISA).
 // Under another compiler than nvcc, the emulation of tests/tools/cuda_emulation provides the same functions.
 #pragma once
 
@@ -45,10 +45,6 @@ __device__ __forceinline__ void publish_barriers() {
     asm volatile("fence.mbarrier_init.release.cluster;\n\tfence.proxy.async.shared::cta;" ::: "memory");
 }
 
-__device__ __forceinline__ void arrive(Barrier* barrier) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
-
 // Arrive, and hold the phase until so many bytes more have been copied.
 __device__ __forceinline__ void arrive_and_expect(Barrier* barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
@@ -69,11 +65,42 @@ __device__ __forceinline__ void wait_phase(Barrier* barrier, unsigned parity) {
     }
 }
 
+// The number of this block in its cluster.
+__device__ __forceinline__ int rank_in_cluster() {
+    int rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+
+// All threads of all blocks of the cluster that have not ended wait for each other.
+__device__ __forceinline__ void sync_cluster() {
+    asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+}
+
+// Arrive at the barrier that block `rank` of the cluster has in this place. No scope beyond the block is asked for,
+// which would flush caches: what it orders is products' reads, which have ended, before copies.
+__device__ __forceinline__ void arrive_in(Barrier* barrier, int rank) {
+    asm volatile("{\n\t.reg .b32 there;\n\t"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n\t"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n\t}" ::"r"(shared_address(barrier)),
+                 "r"(rank)
+                 : "memory");
+}
+
 // One box of the tensor from (column, row) on, by one thread; zeros beyond its end, all bytes counted by `barrier`.
 __device__ __forceinline__ void copy_box(void* shared, const CUtensorMap& map, int column, int row, Barrier* barrier) {
     asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], "
                  "[%4];" ::"r"(shared_address(shared)),
                  "l"(&map), "r"(column), "r"(row), "r"(shared_address(barrier))
+                 : "memory");
+}
+
+// The same into each block of the cluster whose bit of `ranks` is set, counted by its own barrier in this place.
+__device__ __forceinline__ void copy_box_to(void* shared, const CUtensorMap& map, int column, int row, Barrier* barrier,
+                                            int ranks) {
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+                 "[%0], [%1, {%2, %3}], [%4], %5;" ::"r"(shared_address(shared)),
+                 "l"(&map), "r"(column), "r"(row), "r"(shared_address(barrier)), "h"(static_cast<short>(ranks))
                  : "memory");
 }
 

@@ -37,11 +37,11 @@ WIDE_FAULTS = {
     ),
     "a stage is freed a step early": Fault(
         "wide_tile.cuh",
-        "step > 0) {\n            arrive(&memory.read[before]);",
-        "step > 0) {\n            arrive(&memory.read[stage]);",
+        "step > 0) {\n            arrive_in(&memory.read[before], lane);",
+        "step > 0) {\n            arrive_in(&memory.read[stage], lane);",
     ),
     "a stage is never freed": Fault(
-        "wide_tile.cuh", "step > 0) {\n            arrive(&memory.read[before]);", "step > 0) {"
+        "wide_tile.cuh", "step > 0) {\n            arrive_in(&memory.read[before], lane);", "step > 0) {"
     ),
     "the last products are not waited for": Fault("wide_tile.cuh", "wait_products<0>(sums);", ""),
     "a wait for one group of products too few": Fault(
@@ -50,9 +50,33 @@ WIDE_FAULTS = {
     "half of the bytes are expected": Fault(
         "wide_tile.cuh", "arrive_and_expect(arrived, WIDE_STAGE_BYTES)", "arrive_and_expect(arrived, BOX_BYTES)"
     ),
-    "half of the warps free a stage": Fault("wide_tile.cuh", "WIDE_CONSUMERS / 32);", "WIDE_CONSUMERS / 64);"),
+    "half of the warps free a stage": Fault(
+        "wide_tile.cuh", "WIDE_CLUSTER * WIDE_CONSUMERS / 32);", "WIDE_CONSUMERS / 32);"
+    ),
     "no barrier after the barriers start": Fault(
-        "wide_tile.cuh", "publish_barriers();\n    }\n    __syncthreads();", "}"
+        "wide_tile.cuh", "publish_barriers();\n    }\n    sync_cluster();", "}"
+    ),
+    "barriers start unseen by other blocks": Fault(
+        "wide_tile.cuh", "publish_barriers();\n    }\n    sync_cluster();", "}\n    __syncthreads();"
+    ),
+    "a block ends that others still reach": Fault("wide_tile.cuh", "sync_cluster(); // others may", "// others may"),
+    "a stage is freed in this block alone": Fault("wide_tile.cuh", "speaks = lane < WIDE_CLUSTER", "speaks = lane < 1"),
+    "a stage is freed in the first block twice": Fault(
+        "wide_tile.cuh",
+        "wait_products<0>(sums);\n    if (speaks) {\n        arrive_in(&memory.read[before], lane)",
+        "wait_products<0>(sums);\n    if (speaks) {\n        arrive_in(&memory.read[before], 0)",
+    ),
+    "a part is copied into this block alone": Fault(
+        "wide_tile.cuh", "constexpr int ALL = (1 << WIDE_CLUSTER) - 1;", "const int ALL = 1 << rank;"
+    ),
+    "all blocks copy the same part": Fault(
+        "wide_tile.cuh", "tile.first_column + rank * PART_ROWS", "tile.first_column"
+    ),
+    "parts come to lie in one place": Fault(
+        "wide_tile.cuh", "stages[stage][1] + rank * PART_BYTES", "stages[stage][1]"
+    ),
+    "blocks take the same tile": Fault(
+        "wide_tile.cuh", "tile_at<WIDE_CLUSTER>(product, number, rank)", "tile_at<WIDE_CLUSTER>(product, number, 0)"
     ),
     "a phase of the wrong parity": Fault("wide_tile.cuh", "turn.parity() ^ 1", "turn.parity()"),
     "both warpgroups multiply the same rows": Fault("wide_tile.cuh", "warpgroup * WGMMA_ROWS * SWIZZLE_BYTES", "0"),
@@ -70,7 +94,9 @@ FAULTS = {
         "tile.cuh", "const bool inside = index < side.rows;", "const bool inside = true;", "address"
     ),
     "bytes beyond a row are read": Fault("tile.cuh", "left < CHUNK ? left : CHUNK", "CHUNK"),
-    "scores beyond the end count": Fault("reduce.cuh", "if (row < tile.rows && column < tile.columns) {", "{"),
+    "scores beyond the end count": Fault(
+        "hardest.cuh", "score = row < tile.rows && column < tile.columns ? score : -INFINITE;", ""
+    ),
     "results beyond the end are kept": Fault(
         "reduce.cuh", "const bool inside = place < ", "const bool inside = true || place < ", "address"
     ),
@@ -80,9 +106,8 @@ FAULTS = {
     "no barrier after the reduction": Fault(
         "reduce.cuh", "staged, partials);\n    Layout::sync();", "staged, partials);"
     ),
-    "lanes are left out": Fault(
-        "reduce.cuh", "combine_lanes<Reduction>(rows[k], 1, 4)", "combine_lanes<Reduction>(rows[k], 1, 2)"
-    ),
+    "lanes are left out": Fault("hardest.cuh", "held.largest_of_row(k), 1, 4)", "held.largest_of_row(k), 1, 2)"),
+    "places of lanes are left out": Fault("hardest.cuh", "(largest, column), 4, 32)", "(largest, column), 4, 16)"),
     "a larger key is overwritten": Fault("hardest.cuh", "atomicMax(key, best -", "*key = (best -"),
     "groups are ignored": Fault("hardest.cuh", "row_groups ? row_groups[row] : row;", "row;"),
 }

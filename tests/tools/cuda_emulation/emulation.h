@@ -1,4 +1,4 @@
-// CUDA's execution model on one CPU thread: blocks one after the other, the threads of a block as fibers.
+// CUDA's execution model on one CPU thread: blocks one after the other, those of a cluster together, threads as fibers.
 //
 // A fiber runs until a barrier or a warp operation. PCSR_EMULATION_ORDER says which of those that can run is next:
 // forward (default), reverse, or random:SEED. Shared memory is filled with NaN before every block and made anew for
@@ -22,14 +22,19 @@ const Index& block_size();
 const Index& grid_size();
 int lane();
 
-void launch(std::int64_t blocks, int threads, std::size_t shared, const std::function<void()>& body);
+void launch(std::int64_t blocks, int threads, std::size_t shared, const std::function<void()>& body, int cluster = 1);
 int take_error();
 const char* message(int error);
 // Record what the kernel did wrong and end the launch; returns only to the caller of `launch`.
 [[noreturn]] void fail(const char* operation, const char* what);
 
 unsigned char* shared_memory();
+int rank_in_cluster();
+// The same place in the shared memory of block `rank` of the cluster.
+void* in_block(void* shared, int rank);
 void block_barrier();
+// Of all threads of the cluster that have not ended.
+void cluster_barrier();
 void warp_barrier(unsigned mask);
 
 constexpr int SLOT_WORDS = 10;

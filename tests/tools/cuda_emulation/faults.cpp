@@ -78,6 +78,33 @@ __global__ void beyond_shared_memory(int* values) {
     reinterpret_cast<volatile int*>(shared_memory())[threadIdx.x + 1] = values[threadIdx.x];
 }
 
+// Two blocks of a cluster, each writing where the other one reads.
+__global__ void exchange(int* values, bool with_barrier) {
+    auto* shared = reinterpret_cast<int*>(shared_memory());
+    const int rank = emulation::rank_in_cluster(), half = COUNT / 2, thread = threadIdx.x;
+    *static_cast<int*>(emulation::in_block(shared + thread, 1 - rank)) = values[rank * half + thread];
+    if (with_barrier) {
+        emulation::cluster_barrier();
+    }
+    values[rank * half + thread] = shared[half - 1 - thread];
+}
+
+__global__ void reach_a_block_that_ends(int*) {
+    if (emulation::rank_in_cluster() == 0) {
+        *static_cast<int*>(emulation::in_block(shared_memory(), 1)) = 0;
+    }
+}
+
+__global__ void part_of_a_cluster_waits(int*) {
+    if (emulation::rank_in_cluster() == 0) {
+        __syncthreads();
+    }
+    if (threadIdx.x < 16) {
+        __syncthreads();
+    }
+    emulation::cluster_barrier();
+}
+
 // Lane l reads values[l ^ 1] by a shuffle, adds votes of the even lanes and an atomic count: all as CUDA defines them.
 __global__ void warp_operations(int* values) {
     const int swapped = __shfl_xor_sync(0xffffffffu, values[threadIdx.x], 1);
@@ -107,7 +134,14 @@ int main(int, char** arguments) {
     const auto run_with = [&](void (*kernel)(int*, bool), bool how) {
         return launch(queue, kernel, 1, COUNT, SHARED, used, how);
     };
+    const auto run_cluster = [&](auto kernel, auto... how) {
+        return launch_clusters<2>(queue, kernel, 1, COUNT / 2, SHARED, used, how...);
+    };
     const int error = fault == "none"                   ? run_with(reverse, true)
+                      : fault == "cluster"              ? run_cluster(exchange, true)
+                      : fault == "cluster_barrier"      ? run_cluster(exchange, false)
+                      : fault == "ended_block"          ? run_cluster(reach_a_block_that_ends)
+                      : fault == "part_of_a_cluster"    ? run_cluster(part_of_a_cluster_waits)
                       : fault == "barrier"              ? run_with(reverse, false)
                       : fault == "copies"               ? run_with(reverse_by_copies, true)
                       : fault == "wait"                 ? run_with(reverse_by_copies, false)

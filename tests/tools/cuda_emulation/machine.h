@@ -19,7 +19,7 @@ constexpr int KERNEL_ERROR = 719; // cudaErrorLaunchFailure
 constexpr int BAD_CONFIGURATION = 9;
 constexpr int MOST_BARRIERS = 64, MOST_BOXES = 64;
 
-enum class State { ready, at_block_barrier, at_part_barrier, at_warp_operation, at_phase, done };
+enum class State { ready, at_block_barrier, at_part_barrier, at_cluster_barrier, at_warp_operation, at_phase, done };
 
 struct Thread {
     std::unique_ptr<Fiber> fiber;
@@ -47,28 +47,43 @@ struct Warp {
     char handover[2]; // what sanitizers know a __syncwarp by
 };
 
-struct Machine {
-    std::vector<std::unique_ptr<Thread>> threads; // kept from launch to launch
+struct Block {
+    Index index{};
+    unsigned char* shared = nullptr;
     std::vector<Warp> warps;
-    Index block{}, size{}, grid{};
-    int count = 0;
+    int barriers = 0, part_barriers = 0, at_part_barrier = 0;
+    char handover[2], part_handover[2];
+};
+
+struct Machine {
+    std::vector<std::unique_ptr<Thread>> threads; // of one block after the other; kept from launch to launch
+    std::vector<Block> blocks;                    // that run together: a cluster, or one
+    Index size{}, grid{};
+    int count = 0; // threads of a block
     int running = 0;
-    int barriers = 0;
+    int cluster_barriers = 0;
     const std::function<void()>* body = nullptr;
     std::vector<std::unique_ptr<SharedBlock>> shared;
     // Arrays, as sanitizers see what allocates; those of no barrier are free.
     Phases phases[MOST_BARRIERS];
     Box boxes[MOST_BOXES];
-    int part_barriers = 0, at_part_barrier = 0;
     std::string order;
     std::mt19937 random;
     std::string error;
     int code = 0;
     bool failed = false;
-    char begin, end, handover[2], part_handover[2];
+    char begin, end, cluster_handover[2];
+
+    int first_thread() const { return running / count * count; } // of the running thread's block
+    int in_block() const { return running % count; }
+    Block& block() { return blocks[running / count]; }
+    int together() const { return static_cast<int>(blocks.size()) * count; }
 };
 
 extern Machine machine;
+
+// Whether all threads of a block have ended.
+bool has_ended(int block);
 
 // Stop the running thread until its state is set to ready.
 void to_scheduler(State state);

@@ -11,7 +11,7 @@ Thread& current() {
     return *machine.threads[machine.running];
 }
 Warp& warp() {
-    return machine.warps[machine.running / LANES];
+    return machine.block().warps[machine.in_block() / LANES];
 }
 
 } // namespace
@@ -20,7 +20,7 @@ const Index& thread_index() {
     return current().index;
 }
 const Index& block_index() {
-    return machine.block;
+    return machine.block().index;
 }
 const Index& block_size() {
     return machine.size;
@@ -29,16 +29,38 @@ const Index& grid_size() {
     return machine.grid;
 }
 int lane() {
-    return machine.running % LANES;
+    return machine.in_block() % LANES;
 }
 unsigned char* shared_memory() {
-    return machine.shared.back()->data();
+    return machine.block().shared;
+}
+
+int rank_in_cluster() {
+    return machine.running / machine.count;
+}
+
+void* in_block(void* shared, int rank) {
+    if (rank < 0 || rank >= static_cast<int>(machine.blocks.size())) {
+        fail("cluster", "there is no block of this rank");
+    }
+    if (has_ended(rank)) {
+        fail("cluster", "the block whose memory is meant has ended");
+    }
+    return machine.blocks[rank].shared + (static_cast<unsigned char*>(shared) - machine.block().shared);
 }
 
 void block_barrier() {
-    char* handover = &machine.handover[machine.barriers % 2];
+    Block& own = machine.block();
+    char* handover = &own.handover[own.barriers % 2];
     release(handover);
     to_scheduler(State::at_block_barrier);
+    acquire(handover);
+}
+
+void cluster_barrier() {
+    char* handover = &machine.cluster_handover[machine.cluster_barriers % 2];
+    release(handover);
+    to_scheduler(State::at_cluster_barrier);
     acquire(handover);
 }
 
@@ -68,9 +90,9 @@ Slot* meet(const char* operation, unsigned mask, const std::uint32_t* words, int
     }
     own.arrived = 0;
     own.parity ^= 1;
-    const int first = machine.running / LANES * LANES;
+    const int first = machine.in_block() / LANES * LANES;
     for (int other = 0; other < LANES && first + other < machine.count; ++other) {
-        Thread& thread = *machine.threads[first + other];
+        Thread& thread = *machine.threads[machine.first_thread() + first + other];
         if (mask >> other & 1u && thread.state == State::at_warp_operation) {
             thread.state = State::ready;
         }

@@ -22,7 +22,7 @@ Phases& phases_of(void* barrier) {
 }
 
 void wake(void* barrier) {
-    for (int i = 0; i < machine.count; ++i) {
+    for (int i = 0; i < machine.together(); ++i) {
         Thread& thread = *machine.threads[i];
         if (thread.state == State::at_phase && thread.waits_for == barrier) {
             thread.state = State::ready;
@@ -136,16 +136,17 @@ bool next_product(int pending, AsyncProduct& product) {
 }
 
 void part_barrier(int count) {
-    if (machine.running >= count) {
+    if (machine.in_block() >= count) {
         fail("bar.sync", "a thread that the barrier does not count");
     }
-    char* handover = &machine.part_handover[machine.part_barriers % 2];
+    Block& own = machine.block();
+    char* handover = &own.part_handover[own.part_barriers % 2];
     release(handover);
-    if (++machine.at_part_barrier == count) {
-        machine.at_part_barrier = 0;
-        ++machine.part_barriers;
+    if (++own.at_part_barrier == count) {
+        own.at_part_barrier = 0;
+        ++own.part_barriers;
         for (int i = 0; i < count; ++i) {
-            Thread& thread = *machine.threads[i];
+            Thread& thread = *machine.threads[machine.first_thread() + i];
             thread.state = thread.state == State::at_part_barrier ? State::ready : thread.state;
         }
     } else {

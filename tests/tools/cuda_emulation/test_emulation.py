@@ -29,7 +29,7 @@ def plain() -> Path:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("kernel", ["none", "copies", "warp", "poison"])
+@pytest.mark.parametrize("kernel", ["none", "copies", "warp", "poison", "cluster"])
 def test_a_right_kernel_runs_in_every_order(plain: Path, kernel: str, order: str) -> None:
     assert run(plain, kernel, order=order) == (0, "")
 
@@ -43,12 +43,22 @@ def test_a_right_kernel_runs_in_every_order(plain: Path, kernel: str, order: str
         ("operations", "lanes of one warp are at different operations"),
         ("alignment", "cp.async: an address is not a multiple of 16"),
         ("threads", "invalid configuration argument"),
+        (
+            "part_of_a_cluster",
+            "of 64 threads 32 wait at __syncthreads, 0 have ended, 0 wait for an mbarrier, 32 for their",
+        ),
     ],
 )
 def test_a_broken_rule_is_named(plain: Path, fault: str, said: str) -> None:
     status, message = run(plain, fault)
     assert status == 2
     assert said in message
+
+
+def test_a_block_that_has_ended_is_out_of_reach(plain: Path) -> None:
+    found = [run(plain, "ended_block", order=order) for order in ORDERS]
+    assert (2, "cluster: the block whose memory is meant has ended (block 0, thread 31)\n") in found
+    assert all(run(plain, "cluster_barrier", order=order)[0] == 2 for order in ORDERS)
 
 
 @pytest.mark.parametrize("fault", ["barrier", "wait"])
@@ -62,6 +72,7 @@ def test_a_missing_barrier_or_wait_changes_the_result_in_some_order(plain: Path,
         ("address", "beyond_the_end", "heap-buffer-overflow"),
         ("address", "beyond_shared_memory", "heap-buffer-overflow"),
         ("thread", "barrier", "data race"),
+        ("thread", "cluster_barrier", "data race"),
     ],
 )
 def test_a_sanitizer_names_the_line(variant: str, fault: str, report: str) -> None:
@@ -73,7 +84,7 @@ def test_a_sanitizer_names_the_line(variant: str, fault: str, report: str) -> No
 
 
 @pytest.mark.parametrize("variant", ["address", "thread"])
-@pytest.mark.parametrize("kernel", ["none", "copies", "warp"])
+@pytest.mark.parametrize("kernel", ["none", "copies", "warp", "cluster"])
 def test_a_sanitizer_is_silent_about_right_kernels(variant: str, kernel: str) -> None:
     program = build_program("faults", variant)
     assert run(program, kernel, order="random:3", wrapper=SANITIZERS[variant].wrapper) == (0, "")

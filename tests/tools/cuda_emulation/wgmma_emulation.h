@@ -13,9 +13,6 @@ inline void start_barrier(Barrier* barrier, int arrivals) {
     emulation::start_phases(barrier, arrivals);
 }
 inline void publish_barriers() {}
-inline void arrive(Barrier* barrier) {
-    emulation::arrive_at(barrier, 0);
-}
 inline void arrive_and_expect(Barrier* barrier, int bytes) {
     emulation::arrive_at(barrier, bytes);
 }
@@ -51,6 +48,16 @@ inline int held(std::int64_t wanted, int most) {
     return wanted < 0 ? 0 : wanted < most ? static_cast<int>(wanted) : most;
 }
 
+inline int rank_in_cluster() {
+    return emulation::rank_in_cluster();
+}
+inline void sync_cluster() {
+    emulation::cluster_barrier();
+}
+inline void arrive_in(Barrier* barrier, int rank) {
+    emulation::arrive_at(emulation::in_block(barrier, rank), 0);
+}
+
 inline void copy_box(void* shared, const CUtensorMap& map, int column, int row, Barrier* barrier) {
     if (reinterpret_cast<std::uintptr_t>(shared) % SWIZZLE_ALIGNMENT) {
         emulation::fail("cp.async.bulk.tensor", "an address is not a multiple of 1024");
@@ -66,6 +73,15 @@ inline void copy_box(void* shared, const CUtensorMap& map, int column, int row, 
         copy(box);
     } else {
         emulation::start_box(box);
+    }
+}
+
+inline void copy_box_to(void* shared, const CUtensorMap& map, int column, int row, Barrier* barrier, int ranks) {
+    for (int rank = 0; ranks >> rank; ++rank) {
+        if (ranks >> rank & 1) {
+            copy_box(emulation::in_block(shared, rank), map, column, row,
+                     static_cast<Barrier*>(emulation::in_block(barrier, rank)));
+        }
     }
 }
 
