@@ -3,7 +3,7 @@
 #pragma once
 
 #include "arithmetic.cuh"
-#include "reduce.cuh"
+#include "largest.cuh"
 
 namespace pcsr::cuda {
 
@@ -96,116 +96,12 @@ struct HardestNegatives {
     }
 };
 
-// The lowest of the places that lanes `first`, `2 first`, ... below `end` apart hold.
-__device__ __forceinline__ int first_of_lanes(int place, int first, int end) {
-    for (int offset = first; offset < end; offset *= 2) {
-        const int other = __shfl_xor_sync(WARP, place, offset);
-        place = other < place ? other : place;
-    }
-    return place;
-}
-__device__ __forceinline__ float largest_of_lanes(float score, int first, int end) {
-    for (int offset = first; offset < end; offset *= 2) {
-        score = larger(score, __shfl_xor_sync(WARP, score, offset));
-    }
-    return score;
-}
-
-// NANS: where NaN, which equals nothing, may be the largest.
-template <bool NANS>
-__device__ __forceinline__ bool is_largest(float score, float largest) {
-    return score == largest || (NANS && score != score);
-}
-
-// What a thread holds of a tile, row by row: values `0, 1, 2, ...` of rows k.
-template <class Layout>
-struct Held {
-    static constexpr int ROWS = Layout::DOWN * 2, COLUMNS = Layout::ACROSS * 2;
-
-    const typename Layout::Fragments& sums;
-
-    __device__ __forceinline__ float at(int k, int column) const {
-        return sums[k / 2][column / 2][k % 2 * 2 + column % 2];
-    }
-    __device__ __forceinline__ float largest_of_row(int k) const {
-        float largest = at(k, 0);
-#pragma unroll
-        for (int column = 1; column < COLUMNS; ++column) {
-            largest = larger(largest, at(k, column));
-        }
-        return largest;
-    }
-    __device__ __forceinline__ float largest_of_column(int column) const {
-        float largest = at(0, column);
-#pragma unroll
-        for (int k = 1; k < ROWS; ++k) {
-            largest = larger(largest, at(k, column));
-        }
-        return largest;
-    }
-    // From the thread's first column on; TILE if the row does not hold it.
-    template <bool NANS>
-    __device__ __forceinline__ int column_of(float largest, int k) const {
-        int first = TILE;
-#pragma unroll
-        for (int column = COLUMNS - 1; column >= 0; --column) {
-            first = is_largest<NANS>(at(k, column), largest) ? column / 2 * 8 + column % 2 : first;
-        }
-        return first;
-    }
-    template <bool NANS>
-    __device__ __forceinline__ int row_of(float largest, int column) const {
-        int first = TILE;
-#pragma unroll
-        for (int k = ROWS - 1; k >= 0; --k) {
-            first = is_largest<NANS>(at(k, column), largest) ? k / 2 * 16 + k % 2 * 8 : first;
-        }
-        return first;
-    }
-};
-
-template <bool NANS, class Layout>
-__device__ __forceinline__ void reduce_columns(const Held<Layout>& held, Partials<Layout, Key>& partials) {
-    const int thread = thread_now(), warp = thread / 32, lane = thread % 32;
-    const typename Layout::Place place(thread);
-#pragma unroll
-    for (int column = 0; column < Held<Layout>::COLUMNS; ++column) {
-        const float largest = largest_of_lanes(held.largest_of_column(column), 4, 32);
-        const int row = first_of_lanes(place.row + held.template row_of<NANS>(largest, column), 4, 32);
-        if (lane / 4 == 0) {
-            partials.columns[warp / Layout::WARPS_ACROSS][place.column_of(column / 2, column % 2)] =
-                packed(ordered(largest), static_cast<std::uint32_t>(row));
-        }
-    }
-}
-
-// In place of a reduction by keys, which compares 64 bits twice a score: the largest scores first, then their places.
 template <class Layout>
 __device__ __forceinline__ void reduce_fragments(typename Layout::Fragments& sums, const Tile& tile,
                                                  const HardestNegatives& search, const HardestNegatives::Staged& staged,
                                                  Partials<Layout, Key>& partials) {
     search.prepare<Layout>(sums, tile, staged);
-    const Held<Layout> held{sums};
-    const int thread = thread_now(), warp = thread / 32, lane = thread % 32;
-    const typename Layout::Place place(thread);
-    bool nans = false; // of the warp, which goes one way
-#pragma unroll
-    for (int k = 0; k < Held<Layout>::ROWS; ++k) {
-        const float largest = largest_of_lanes(held.largest_of_row(k), 1, 4);
-        const bool nan = __ballot_sync(WARP, largest != largest);
-        int column = nan ? held.template column_of<true>(largest, k) : held.template column_of<false>(largest, k);
-        column = first_of_lanes(place.column + column, 1, 4);
-        if (lane % 4 == 0) {
-            partials.rows[warp % Layout::WARPS_ACROSS][place.row_of(k / 2, k % 2 * 2)] =
-                packed(ordered(largest), static_cast<std::uint32_t>(column));
-        }
-        nans = nans || nan;
-    }
-    if (nans) {
-        reduce_columns<true>(held, partials);
-    } else {
-        reduce_columns<false>(held, partials);
-    }
+    reduce_to_largest<Layout>(sums, partials);
 }
 
 // Values and indices of keys; -infinity and -1 where there is none, or where the score itself is -infinity.

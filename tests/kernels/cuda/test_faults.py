@@ -106,8 +106,11 @@ FAULTS = {
     "no barrier after the reduction": Fault(
         "reduce.cuh", "staged, partials);\n    Layout::sync();", "staged, partials);"
     ),
-    "lanes are left out": Fault("hardest.cuh", "held.largest_of_row(k), 1, 4)", "held.largest_of_row(k), 1, 2)"),
-    "places of lanes are left out": Fault("hardest.cuh", "(largest, column), 4, 32)", "(largest, column), 4, 16)"),
+    "lanes are left out": Fault("largest.cuh", "largest_of<COLUMNS>(at), 1, 4)", "largest_of<COLUMNS>(at), 1, 2)"),
+    "places of lanes are left out": Fault("largest.cuh", "place.row + row, 4, 32)", "place.row + row, 4, 16)"),
+    "lanes store what is the first one's": Fault(
+        "largest.cuh", "keep(number - (LANES - 1) + own,", "keep(number - (LANES - 1),"
+    ),
     "a larger key is overwritten": Fault("hardest.cuh", "atomicMax(key, best -", "*key = (best -"),
     "groups are ignored": Fault("hardest.cuh", "row_groups ? row_groups[row] : row;", "row;"),
 }
