@@ -23,6 +23,7 @@ class Device:
     shares: dict[str, float]
     memory_bandwidth: float
     cache_bandwidth: float
+    port: float
     memory_latency: float
     launch: float
     registers: int = 65536
@@ -38,6 +39,11 @@ class Device:
         """Operations a second of a unit in a good kernel."""
         return self.peak(unit) * self.shares[unit]
 
+    @property
+    def port_bandwidth(self) -> float:
+        """Bytes a second from the second-level cache into all multiprocessors, however few leave it."""
+        return self.multiprocessors * self.port
+
     def resident(self, warps: int, registers: int, shared: int) -> int:
         """Blocks of `warps` warps that one multiprocessor holds at once; registers a thread, shared bytes a block."""
         per_warp = -(-registers * WARP // REGISTER_UNIT) * REGISTER_UNIT
@@ -46,8 +52,9 @@ class Device:
 
 
 # Peaks and limits: NVIDIA's H100 white paper and CUDA's table of compute capability 9.0 (SXM5, dense). The cache's 5120
-# bytes a clock are those of the A100's white paper. Shares, latency and the cost of a launch are assumptions, from what is
-# commonly reported of good kernels; mma.sync of the generation before keeps about six tenths of wgmma's peak.
+# bytes a clock are those of the A100's white paper, as are the 64 a clock that one multiprocessor takes in. Shares, latency
+# and the cost of a launch are assumptions, from what is commonly reported of good kernels; mma.sync of the generation before
+# keeps about six tenths of wgmma's peak.
 H100 = Device(
     name="H100 SXM5",
     multiprocessors=132,
@@ -74,6 +81,7 @@ H100 = Device(
     },
     memory_bandwidth=3.35e12 * 0.9,
     cache_bandwidth=0.8 * 5120 * 1.83e9,
+    port=0.8 * 64 * 1.83e9,
     memory_latency=7e-7,
     launch=4e-6,
 )

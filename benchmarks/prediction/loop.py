@@ -15,7 +15,7 @@ from pcsr_fast.reference import SgrParameters
 IMAGES, REGIONS, WORDS, JOINT, SIMILARITY = 2, 3, 4, 5, 6  # launches do not depend on them
 
 
-class _Counter(TorchDispatchMode):
+class LaunchCounter(TorchDispatchMode):
     """Counts calls that compute something; each is a kernel at least."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ def _launches(captions: int, steps: int) -> int:
         draw(()),
     )
     regions, words = draw(IMAGES, REGIONS, JOINT), draw(captions, WORDS, JOINT)
-    with torch.no_grad(), _Counter() as counter:
+    with torch.no_grad(), LaunchCounter() as counter:
         reference.cross_attention_similarity(regions, words, torch.full((captions,), WORDS), head)
     return counter.count
 

@@ -27,7 +27,8 @@ class Phase:
 
     tiles: independent pieces that blocks share. products: operations by unit of the tensor cores or multipliers, in the
     main loop; others: by unit, after it; beside: by unit that works while the others' instructions are issued. cached, moved:
-    bytes read from the second-level cache and from memory.
+    bytes read from the second-level cache and from memory. received: of the cached ones by multiprocessors, more where a
+    cluster shares what it reads.
     in_flight: bytes a thread waits for at once, where memory is read without a pipeline.
     """
 
@@ -39,6 +40,7 @@ class Phase:
     beside: Mapping[str, float] = field(default_factory=dict)
     cached: float = 0.0
     moved: float = 0.0
+    received: float = 0.0
     launches: int = 1
     in_flight: int | None = None
 
@@ -61,7 +63,7 @@ class Phase:
             "products": spread * sum(count / device.reached(unit) for unit, count in self.products.items()),
             "arithmetic": spread * sum(count / device.reached(unit) for unit, count in self.others.items()),
             "beside": spread * sum(count / device.reached(unit) for unit, count in self.beside.items()),
-            "cache": self.cached / device.cache_bandwidth,
+            "cache": max(self.cached / device.cache_bandwidth, self.received / device.port_bandwidth),
             "memory": self.moved / bandwidth,
             "launches": self.launches * device.launch,
         }

@@ -15,8 +15,8 @@ ARCHITECTURE, TARGET, CUDA_TARGET = 90, "sm_90", "sm_90a"
 # A product of the vendor's library: what its kernels are known to take on this architecture.
 LIBRARY = Resources(warps=12, registers=168, shared=200 * 1024)
 LIBRARY_TILE = (128, 256)
-SORT_LAUNCHES = 12  # of a radix sort of 64-bit keys with indices, each pass reading and writing both
-SORT_BYTES = 8 * 2 * 16
+# A radix sort of keys with 64-bit indices: numbering, histograms, sums and a copy, then a pass a byte, which reads and writes.
+SORT_LAUNCHES, INDEX_BYTES = 4, 8
 SUM_INSTRUCTIONS = 10
 # Of the mixtures, as nvdisasm lists them for sm_90: 24.8 (Triton) and 24.2 (CUDA) a value in the loop over values, of which
 # two are special; after a run of at least 32 values eight conversions, each a special one, and sums in float64, 110 in all
@@ -71,7 +71,7 @@ def cuda_resources(rows: Rows, kernel: str) -> Resources:
     """
     for row in rows:
         if (row["kernel"], row["target"]) == (kernel, CUDA_TARGET):
-            return Resources(row["threads"] // WARP, row["registers"], row["shared"])
+            return Resources(row["threads"] // WARP, row["registers"], row["shared"], row.get("epilogue", 0))
     raise KeyError(f"no {kernel} for {CUDA_TARGET} in the table of compiled kernels")
 
 
@@ -80,9 +80,19 @@ def _tiles(rows: int, columns: int, tile: tuple[int, int]) -> int:
 
 
 def search_phase(
-    name: str, found: Resources, unit: str, tile: tuple[int, int], rows: int, columns: int, width: int
+    name: str,
+    found: Resources,
+    unit: str,
+    tile: tuple[int, int],
+    rows: int,
+    columns: int,
+    width: int,
+    cluster: int = 1,
 ) -> Phase:
-    """One pass over S = X Y^T in tiles, half-precision inputs; each tile reads its rows of both sides from the cache."""
+    """One pass over S = X Y^T in tiles, half-precision inputs; each tile reads its rows of both sides from the cache.
+
+    cluster: blocks whose tiles lie one below the other, to which the cache sends the other side once.
+    """
     tiles = _tiles(rows, columns, tile)
     return Phase(
         name,
@@ -90,21 +100,27 @@ def search_phase(
         tiles,
         products={unit: 2.0 * rows * columns * width},
         others={"instruction": float(tiles * found.warps * WARP * found.epilogue)},
-        cached=float(tiles * sum(tile) * width * HALF),
+        cached=tiles * (tile[0] + tile[1] / cluster) * width * HALF,
+        received=float(tiles * sum(tile) * width * HALF),
         moved=float((rows + columns) * width * HALF),
     )
 
 
-def scatter_phases(found: Resources, count: int, width: int, block: int) -> Iterator[Phase]:
-    """Sorting anchors by their negatives, then four rows read and one written for each row of each side."""
-    yield Phase(
-        "stable sorts of the chosen",
-        Resources(8, 64, 16384),
-        -(-count // 2048),
-        moved=2.0 * count * SORT_BYTES,
-        launches=2 * SORT_LAUNCHES,
-    )
-    yield Phase(
+def sort_phase(name: str, sorts: int, keys: int, key_bytes: int) -> Phase:
+    """Stable sorts of so many keys each."""
+    moved = 2.0 * sorts * key_bytes * keys * (key_bytes + INDEX_BYTES)
+    launches = sorts * (SORT_LAUNCHES + key_bytes)
+    return Phase(name, Resources(8, 64, 16384), -(-keys // 2048), moved=moved, launches=launches)
+
+
+def small_phase(name: str, launches: int, count: int) -> Phase:
+    """Arithmetic of torch over (count,) numbers, three a launch."""
+    return Phase(name, Resources(4, 32, 0), launches, moved=3.0 * FULL * launches * count, launches=launches)
+
+
+def scatter_phase(found: Resources, count: int, width: int, block: int) -> Phase:
+    """Four rows read and one written for each row of each side."""
+    return Phase(
         "gather and segmented scatter",
         found,
         2 * count * -(-width // block),

@@ -2,7 +2,8 @@
 
     dx_i = r_i (y_j*(i) - y_i) - c_i y_i + sum over k with i*(k) = i of c_k y_k        and dy likewise, sides exchanged
 
-Anchors of both sides are sorted by the negative they chose (stable), so each sum is over a run of them, in order, by one program.
+Anchors of both sides are sorted by the negative they chose (stable), so each sum is over a run of them, in order, by one
+program.
 Shapes do not depend on data and nothing is copied to the host: CUDA graphs can capture it.
 """
 

@@ -72,10 +72,10 @@ def occupancy(target: str, threads: int, registers: int, shared: int) -> int:
     return min(by_registers, by_shared, MOST_WARPS // warps, 32) * warps
 
 
-def _opcodes(cubin: Path) -> dict[str, dict[str, int]]:
-    """What `Code` counts, by function."""
+def _codes(cubin: Path) -> dict[str, Code]:
+    """By function."""
     parts = re.split(r"^\s*\.section\s+\.text\.(\w+),.*$", _output(BIN / "nvdisasm", "-c", cubin), flags=re.M)
-    return {name: Code(code).counted() for name, code in zip(parts[1::2], parts[2::2], strict=True)}
+    return {name: Code(code) for name, code in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def _dynamic() -> dict[str, int]:
@@ -92,7 +92,7 @@ def _unpacked(container: Path, folder: Path) -> tuple[list[Path], str]:
 
 
 def _rows_of(cubin: Path, target: str, threads: dict[str, str], dynamic: dict[str, int]) -> Iterator[Row]:
-    opcodes = _opcodes(cubin)
+    codes = _codes(cubin)
     usage = _output(BIN / "cuobjdump", "--dump-resource-usage", cubin)
     for mangled, numbers in re.findall(r"Function (\w+):\s*(REG:.*)", usage):
         used = {name: int(value) for name, value in re.findall(r"(\w+):(\d+)", numbers)}
@@ -103,6 +103,7 @@ def _rows_of(cubin: Path, target: str, threads: dict[str, str], dynamic: dict[st
         static = max(used["SHARED"] - RESERVED, 0)
         shared = static + max(size for start, size in dynamic.items() if name.startswith(start))
         block = int(threads.get(mangled, 32))
+        epilogue = codes[mangled].epilogue()
         yield {
             "kernel": name,
             "target": target,
@@ -111,7 +112,8 @@ def _rows_of(cubin: Path, target: str, threads: dict[str, str], dynamic: dict[st
             "stack": used["STACK"] + used["LOCAL"],
             "shared": shared,
             "occupancy": occupancy(target, block, used["REG"], shared) / MOST_WARPS,
-            "opcodes": opcodes[mangled],
+            "opcodes": codes[mangled].counted(),
+            **({"epilogue": epilogue} if epilogue is not None else {}),
         }
 
 

@@ -8,8 +8,8 @@ import re
 LABEL = re.compile(r"(\.L_x_\d+):")
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?P<guard>@!?U?P\w+ )?\s*(?P<opcode>[A-Z][A-Z0-9]*)(?P<rest>.*)")
 PRODUCT = re.compile(r"HMMA|HGMMA|UTC\w*MMA")
-# Tensor cores, asynchronous copies, local memory (spills).
-COUNTED = re.compile(r"HMMA|HGMMA|UTC\w*MMA|LDGSTS|UTMALDG|STL|LDL")
+# Tensor cores, asynchronous copies, barriers of clusters, local memory (spills).
+COUNTED = re.compile(r"HMMA|HGMMA|UTC\w*MMA|LDGSTS|UTMALDG|UCGABAR|STL|LDL")
 
 
 class Code:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.prediction.predictions import TRIPLET_LAUNCHES, TRIPLET_SORTS
 from pcsr_fast.ops import pair_losses, triplet_loss
+from pcsr_fast.ops.cuda import search, triplet
 from pcsr_fast.ops.cuda.search import hardest_gradient
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from tests.kernels.cuda.problems import DTYPES, ORDERS, SIZES, make_triplets
+from tests.ops.launches import launches_of_torch
 from tests.ops.tools import FORWARD, assert_as_good, assert_same_bits, guarded_memory
 from tests.ops.triplets import check_against_float64
 
@@ -99,3 +102,11 @@ def test_nan_makes_sums_nan(device):
     problem = make_triplets(device, 63, 33, torch.float32, "scalar", "mean")
     problem.x[3, 0] = torch.nan
     assert triplet_loss(problem.x, problem.y, negatives="mean", reduction="none", backend="cuda").isnan().all()
+
+
+def test_launches_are_those_that_the_prediction_counts(emulated, monkeypatch):
+    kernels: list[int] = []
+    counts = {"hardest": 3, "side_gradient": 1}  # a search is unpacked for rows and for columns
+    monkeypatch.setattr(search, "call", lambda name, *_: kernels.append(counts[name]))
+    torches = launches_of_torch(triplet.triplet, search.hardest_gradient, "cuda")
+    assert torches - TRIPLET_SORTS["cuda"][0] + sum(kernels) // 2 == TRIPLET_LAUNCHES["cuda"]

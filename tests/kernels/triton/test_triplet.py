@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from triton.runtime.interpreter import GridExecutor
 
+from benchmarks.prediction.predictions import TRIPLET_LAUNCHES, TRIPLET_SORTS
 from pcsr_fast import ops, reference
 from pcsr_fast.kernels.triton import hinge, launch
 from pcsr_fast.kernels.triton.launch import Plan, Sides
 from pcsr_fast.kernels.triton.sweep import Shift
+from pcsr_fast.ops.triton import search, triplet
 from pcsr_fast.ops.triton.arguments import DTYPES
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from tests.kernels.triton.plans import FUSED, SCHEDULES
+from tests.ops.launches import launches_of_torch
 from tests.ops.tools import group_ids
 from tests.ops.triplets import check_against_float64, make_triplets
 from tests.tools.triton_sanitizer import sanitized
@@ -114,3 +118,11 @@ def test_memory_is_respected(use_plan: Callable[[Plan], None], plan: Plan, negat
         losses = ops.triplet_loss(*inputs, negatives=negatives, reduction="sum", **options)
         torch.autograd.grad(losses, (*inputs, margin))
     assert not faults
+
+
+def test_launches_are_those_that_the_prediction_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels: list[str] = []
+    monkeypatch.setattr(GridExecutor, "__call__", lambda self, *_, **__: kernels.append(self.fn.__name__))
+    torches = launches_of_torch(triplet.triplet, search.hardest_gradient, "triton")
+    assert len(kernels) % 2 == 0  # twice, around and inside
+    assert torches - TRIPLET_SORTS["triton"][0] + len(kernels) // 2 == TRIPLET_LAUNCHES["triton"]
