@@ -57,8 +57,8 @@ int side_gradient(const QueueArgument& queue, const MatrixArgument& embeddings, 
                   const std::array<Address, 5>& plan, Address out) {
     const Queue where = queue_of(queue);
     const Matrix from = matrix_of(embeddings);
-    const ScatterPlan scatter{pointer<const float>(plan[0]), pointer<const std::int64_t>(plan[1]),
-                              pointer<const float>(plan[2]), pointer<const std::int64_t>(plan[3]),
+    const ScatterPlan scatter{pointer<const float>(plan[0]), pointer<const std::int32_t>(plan[1]),
+                              pointer<const float>(plan[2]), pointer<const std::int32_t>(plan[3]),
                               pointer<const std::int64_t>(plan[4])};
     return pcsr_cuda_side_gradient(&where, &from, static_cast<Type>(type), &scatter, pointer<void>(out));
 }

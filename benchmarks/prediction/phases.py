@@ -106,7 +106,7 @@ def search_phase(
     )
 
 
-def sort_phase(name: str, sorts: int, keys: int, key_bytes: int) -> Phase:
+def sort_phase(name: str, sorts: int, key_bytes: int, keys: int) -> Phase:
     """Stable sorts of so many keys each."""
     moved = 2.0 * sorts * key_bytes * keys * (key_bytes + INDEX_BYTES)
     launches = sorts * (SORT_LAUNCHES + key_bytes)

@@ -32,9 +32,9 @@ struct HardestSearch {
 // kernels/cuda/gradient.cuh.
 struct ScatterPlan {
     const float* weights;
-    const std::int64_t* negatives;
+    const std::int32_t* negatives;
     const float* others;
-    const std::int64_t* sorted;
+    const std::int32_t* sorted;
     const std::int64_t* sources;
 };
 

@@ -17,15 +17,15 @@ struct SideGradient {
     std::int64_t count;
     std::int64_t width;
     const float* weights; // (count,) upstream gradients of this side's hinges, 0 where inactive
-    const std::int64_t* negatives;
+    const std::int32_t* negatives;
     const float* others;         // (count,) those of the other side's hinges
-    const std::int64_t* sorted;  // (count,) the other side's negatives, which are rows of this side, ascending
+    const std::int32_t* sorted;  // (count,) the other side's negatives, which are rows of this side, ascending
     const std::int64_t* sources; // (count,) whose negatives they are
     T* out;                      // (count, width), contiguous
 };
 
 // The first place in ascending `values` that is not below `wanted`.
-__device__ __forceinline__ std::int64_t lower_bound(const std::int64_t* values, std::int64_t count,
+__device__ __forceinline__ std::int64_t lower_bound(const std::int32_t* values, std::int64_t count,
                                                     std::int64_t wanted) {
     std::int64_t low = 0, high = count;
     while (low < high) {

@@ -2,14 +2,11 @@
 
     dx_i = r_i (y_j*(i) - y_i) - c_i y_i + sum over k with i*(k) = i of c_k y_k        and dy likewise, sides exchanged
 
-Anchors of both sides are sorted by the negative they chose (stable), so each sum is over a run of them, in order, by one
-program.
+Anchors are sorted by the negative they chose (stable), so each sum is over a run of them, in order, by one program.
 Shapes do not depend on data and nothing is copied to the host: CUDA graphs can capture it.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,7 +32,7 @@ def scatter_kernel(
     order,
     edges,
     out,
-    first_place,
+    N,
     D,
     stride,
     out_stride,
@@ -44,8 +41,7 @@ def scatter_kernel(
 ):
     """Row i of dL/dX from `values` = Y: chosen = j*, gathered = r, scattered = c.
 
-    `order` lists the anchors by what they chose; those that chose i stand at edges[i] to edges[i + 1]. Numbers of
-    anchors begin with first_place, as their places do.
+    `order` lists the anchors by what they chose; those that chose i stand at edges[i] to edges[i + 1].
     """
     row = tl.program_id(0)
     inner = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -55,33 +51,20 @@ def scatter_kernel(
     last = tl.load(edges + row + 1)
     for first in range(tl.load(edges + row), last, RUN):
         places = first + tl.arange(0, RUN)
-        anchors = tl.load(order + places, mask=places < last, other=first_place) - first_place
+        anchors = tl.load(order + places, mask=places < last, other=0)
         weights = tl.load(scattered + anchors, mask=places < last, other=0.0)
         rows = _rows(values, anchors[:, None], inner[None, :], D, stride, (places < last)[:, None])
         total += tl.sum(weights[:, None] * rows, axis=0)
     tl.store(out + row.to(tl.int64) * out_stride + inner, total.to(out.dtype.element_ty), mask=inner < D)
 
 
-class Runs(NamedTuple):
-    """Anchors by what they chose, and where the run of each begins and ends: first those of columns, then of rows."""
-
-    order: Tensor
-    edges: Tensor
-
-    @classmethod
-    def of(cls, column_index: Tensor, row_index: Tensor) -> Runs:
-        """Of indices (N,) of both. One sort of few bits: on a GPU it costs what it takes to launch its passes."""
-        count = row_index.shape[0]
-        narrow = torch.int32 if 2 * count < 2**31 else torch.int64
-        chosen = torch.empty(2 * count, dtype=narrow, device=row_index.device)
-        chosen[:count] = column_index
-        torch.add(row_index, count, out=chosen[count:])
-        numbers, order = torch.sort(chosen, stable=True)
-        edges = torch.searchsorted(numbers, torch.arange(2 * count + 1, device=chosen.device, dtype=narrow))
-        return cls(order, edges)
+def _runs(chosen: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Anchors sorted by what they chose, and where the run of each of `numbers` begins, which is where another ends."""
+    ascending, order = torch.sort(chosen, stable=True)
+    return order, torch.searchsorted(ascending, numbers, out_int32=True)
 
 
-def _side(values: Tensor, gathered: Tensor, scattered: Tensor, chosen: Tensor, runs: Runs, first_place: int) -> Tensor:
+def _side(values: Tensor, gathered: Tensor, scattered: Tensor, chosen: Tensor, order: Tensor, edges: Tensor) -> Tensor:
     count, width = values.shape
     out = torch.empty(count, width, dtype=values.dtype, device=values.device)
     block = min(1024, triton.next_power_of_2(width))
@@ -90,10 +73,10 @@ def _side(values: Tensor, gathered: Tensor, scattered: Tensor, chosen: Tensor, r
         gathered,
         scattered,
         chosen,
-        runs.order,
-        runs.edges[first_place:],
+        order,
+        edges,
         out,
-        first_place,
+        count,
         width,
         values.stride(0),
         out.stride(0),
@@ -108,7 +91,10 @@ def _side(values: Tensor, gathered: Tensor, scattered: Tensor, chosen: Tensor, r
 def hardest_gradients(
     by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """dL/dx, dL/dy (N, D) in the dtype of x from float32 upstream (N,) of active hinges and their negatives' indices."""
-    runs = Runs.of(column_index, row_index)
-    dx = _side(y, by_row, by_column, row_index, runs, 0)
-    return dx, _side(x, by_column, by_row, column_index, runs, x.shape[0])
+    """dL/dx, dL/dy (N, D) in the dtype of x from float32 upstream (N,) of active hinges and their negatives' indices.
+
+    Of int32 indices: a sort of fewer bits takes fewer launches, which is its time, and less memory.
+    """
+    numbers = torch.arange(x.shape[0] + 1, device=x.device, dtype=row_index.dtype)
+    dx = _side(y, by_row, by_column, row_index, *_runs(column_index, numbers))
+    return dx, _side(x, by_column, by_row, column_index, *_runs(row_index, numbers))

@@ -105,12 +105,15 @@ def unpack_kernel(best, values, indices, N, BLOCK: tl.constexpr):
     tl.store(indices + places, tl.where(some, index, -1), mask=places < N)
 
 
-def own_scores(sides: Sides, plan: Plan, rows_of: Tensor | None = None) -> Tensor:
-    """Scores float32 of row j with column j, or of row rows_of[j] (M,), to the bit what the tiles of `plan` see."""
+def own_scores(sides: Sides, plan: Plan, rows_of: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """Scores float32 of row j with column j, or of row rows_of[j] (M,), to the bit what the tiles of `plan` see.
+
+    out: where those of embeddings go.
+    """
     count = min(sides.shape) if rows_of is None else sides.shape[1]
     if sides.y is None:
         return (sides.x.diagonal() if rows_of is None else sides.x.gather(0, rows_of[None])[0]).float()
-    own = torch.empty(count, dtype=torch.float32, device=sides.x.device)
+    own = torch.empty(count, dtype=torch.float32, device=sides.x.device) if out is None else out
     grid = (triton.cdiv(count, min(plan.block_m, plan.block_n)),)
     own_scores_kernel[grid](
         rows_of=own if rows_of is None else rows_of,
@@ -147,10 +150,10 @@ def hardest(
     takes the scores of pairs as they are computed for the search. Values -infinity, indices -1 without a negative.
     """
     by_row, by_column = _bests(*sides.shape, sides.x.device)
-    if own is not None and plan.schedule == "fused":
-        own.copy_(own_scores(sides, plan))
+    if own is not None and plan.schedule == "fused" and sides.y is not None:
+        own_scores(sides, plan, out=own)
     for rows, source in sources(sides, plan):
-        if own is not None and plan.schedule == "chunked":
+        if own is not None and (plan.schedule == "chunked" or sides.y is None):
             own[rows] = source.x.diagonal(rows.start)
         here = margin if margin is None or shift == "col" else margin[rows]
         _launch(plan, source, sides.ids_of(rows), here, shift, (by_row[rows], by_column), rows.start)

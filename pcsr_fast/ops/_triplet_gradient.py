@@ -31,7 +31,7 @@ Three = tuple[Tensor, Tensor, Tensor]
 def _gathered(by_row: Tensor, by_column: Tensor, x: Tensor, y: Tensor, row_index: Tensor, column_index: Tensor) -> Pair:
     """dL/dx and dL/dy of the hardest-negative loss by torch's gather and scatter."""
     x, y = (side.to(compute_dtype(side.dtype)) for side in (x, y))
-    row, column = by_row[:, None], by_column[:, None]
+    row, column, row_index, column_index = by_row[:, None], by_column[:, None], row_index.long(), column_index.long()
     dx = (row * (y[row_index] - y) - column * y).index_add(0, column_index, column * y)
     dy = (column * (x[column_index] - x) - row * x).index_add(0, row_index, row * x)
     return dx, dy

@@ -91,9 +91,12 @@ def _(scores: Tensor, margin: Tensor, margin_mode: str, negatives: str, groups: 
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
+    """Of the hardest negatives, where a hinge is active and int32 indices: four bytes a pair and side less."""
     x, y, margin, ctx.margin_mode, ctx.negatives, groups, ctx.precision, ctx.backend = inputs
-    ctx.save_for_backward(x, y, margin, groups, *output)
+    kept = _chosen(output, torch.int32) if ctx.negatives == "hardest" else ()
+    ctx.save_for_backward(x, y, margin, groups, *kept)
     ctx.mark_non_differentiable(output[2], output[3])
+    ctx.set_materialize_grads(False)
 
 
 def _setup_context_from_scores(ctx: Any, inputs: tuple[Any, ...], output: Parts) -> None:
@@ -102,31 +105,44 @@ def _setup_context_from_scores(ctx: Any, inputs: tuple[Any, ...], output: Parts)
     ctx.mark_non_differentiable(output[2], output[3])
 
 
-def _active(by_row: Tensor, by_column: Tensor, parts: Parts) -> Parts:
-    """Upstream gradients where the hinge is active, and indices that can be gathered where there is no negative."""
-    row, column, row_index, column_index = parts
-    return by_row * (row > 0), by_column * (column > 0), row_index.clamp(min=0), column_index.clamp(min=0)
+def _chosen(parts: Parts, dtype: torch.dtype) -> Parts:
+    """Where hinges are active, and indices that can be gathered where there is no negative."""
+    row, column, *indices = parts
+    row_index, column_index = (index.clamp(min=0).to(dtype) for index in indices)
+    return row > 0, column > 0, row_index, column_index
 
 
-def _backward(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    x, y, margin, groups, *parts = ctx.saved_tensors
+def _given(by_row: Tensor | None, by_column: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Upstream gradients, zero of a part that nothing depends on. Torch would make zeros for the indices too."""
+    row = torch.zeros_like(by_column) if by_row is None and by_column is not None else by_row
+    column = torch.zeros_like(by_row) if by_column is None and by_row is not None else by_column
+    assert row is not None  # one is given, or nobody would ask
+    assert column is not None
+    return row, column
+
+
+def _backward(ctx: Any, by_row: Tensor | None, by_column: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    x, y, margin, groups, *chosen = ctx.saved_tensors
+    row, column = _given(by_row, by_column)
     if ctx.negatives == "hardest":
-        active = _active(by_row, by_column, tuple(parts))
+        of_rows, of_columns, row_index, column_index = chosen
+        active = row * of_rows, column * of_columns, row_index, column_index
         dx, dy = hardest_gradient_op(*active[:2], x, y, *active[2:], ctx.backend)
-        dm = hardest_margin_gradient(*active, margin, ctx.margin_mode)
+        dm = hardest_margin_gradient(*active, margin, ctx.margin_mode) if ctx.needs_input_grad[2] else None
     else:
         options = (margin, ctx.margin_mode, ctx.negatives, groups, ctx.precision, ctx.backend)
-        dx, dy, dm = triplet_gradient_op(by_row, by_column, x, y, *options)
+        dx, dy, dm = triplet_gradient_op(row, column, x, y, *options)
     return dx, dy, dm, None, None, None, None, None
 
 
 def _backward_from_scores(ctx: Any, by_row: Tensor, by_column: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     scores, margin, groups, *parts = ctx.saved_tensors
     if ctx.negatives == "hardest":
-        row, column, row_index, column_index = active = _active(by_row, by_column, tuple(parts))
+        of_rows, of_columns, row_index, column_index = _chosen(tuple(parts), torch.int64)
+        row, column = by_row * of_rows, by_column * of_columns
         dS = torch.diag(-(row + column)).scatter_add(1, row_index[:, None], row[:, None])
         dS = dS.scatter_add(0, column_index[None, :], column[None, :])
-        dm = hardest_margin_gradient(*active, margin, ctx.margin_mode)
+        dm = hardest_margin_gradient(row, column, row_index, column_index, margin, ctx.margin_mode)
     else:
         options = (margin, ctx.margin_mode, ctx.negatives, groups, ctx.backend)
         dS, dm = triplet_score_gradient_op(by_row, by_column, scores, *options)

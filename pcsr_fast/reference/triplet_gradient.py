@@ -56,7 +56,7 @@ def hardest_margin_gradient(
         return (row.sum() + column.sum()).to(margin.dtype)
     if margin_mode == "anchor":
         return (row + column).to(margin.dtype)
-    here = torch.arange(row.shape[0], device=row.device)
+    here, row_index, column_index = torch.arange(row.shape[0], device=row.device), row_index.long(), column_index.long()
     gradient = torch.zeros(margin.shape, dtype=dtype, device=margin.device)
     if margin_mode == "matrix":
         gradient.index_put_((here, row_index), row.to(dtype), accumulate=True)

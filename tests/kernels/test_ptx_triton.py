@@ -157,7 +157,7 @@ def test_gradient_of_the_search(dtype, width) -> None:
     row, column = (torch.rand(count, generator=generator) for _ in range(2))
     hub, spread = torch.full((count,), 7), torch.randint(0, count, (count,), generator=generator)
     found: list[torch.Tensor] = []
-    checked(lambda: found.extend(hardest_gradients(row, column, x, y, hub, spread)), SMALL, 7)
+    checked(lambda: found.extend(hardest_gradients(row, column, x, y, hub.int(), spread.int())), SMALL, 7)
     x, y, row, column = x.double(), y.double(), row.double()[:, None], column.double()[:, None]
     true_dx = (row * (y[7] - y) - column * y).index_add(0, spread, column * y)
     true_dy = column * (x[spread] - x) - row * x

@@ -127,7 +127,7 @@ def launches(target: str) -> Iterator[None]:
     yield from _of_scores(architecture)
     yield from _mixtures()
     for dtype in dict.fromkeys(DTYPES.values()):
-        sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS)
+        sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS, dtype=torch.int32)
         yield scatter.hardest_gradients(upstream, upstream, sides.x, sides.y, chosen, chosen)
     yield from _heads(architecture)
 

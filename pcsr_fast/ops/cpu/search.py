@@ -82,7 +82,7 @@ def hardest_gradient(
     """dL/dx and dL/dy (B, D) of the hardest-negative loss from the upstream gradients (B,) of its active hinges."""
     x, y = (rows_in_memory(side.to(compute_dtype(side.dtype))) for side in (x, y))
     upstream = [part.to(x.dtype).contiguous() for part in (by_row, by_column)]
-    indices = [side.contiguous() for side in (row_index, column_index)]
+    indices = [side.long().contiguous() for side in (row_index, column_index)]
     dx, dy = (torch.empty(side.shape, dtype=x.dtype) for side in (x, y))
     kernel("hardest_gradient", x.dtype)(
         matrix(x),

@@ -46,7 +46,7 @@ def hardest_negatives(x: Tensor, y: Tensor, groups: Groups, precision: str) -> H
 
 
 def _side_gradient(embeddings: Tensor, weights: Tensor, negatives: Tensor, others: Tensor, scattered: Tensor) -> Tensor:
-    """Gradient of one side: gathered by its `negatives`, and scattered to it by those of the other side."""
+    """Gradient of one side: gathered by its `negatives`, and scattered to it by those of the other side, all int32."""
     ascending, sources = scattered.sort(stable=True)
     out = torch.empty(embeddings.shape, dtype=embeddings.dtype, device=embeddings.device)
     plan = [address(part) for part in (weights, negatives, others, ascending, sources)]
@@ -60,7 +60,7 @@ def hardest_gradient(
     """dL/dx and dL/dy (B, D) of the hardest-negative loss from the upstream gradients (B,) of its active hinges."""
     x, y = rows_in_memory(x), rows_in_memory(y)
     row, column = by_row.float().contiguous(), by_column.float().contiguous()
-    row_index, column_index = row_index.contiguous(), column_index.contiguous()
+    row_index, column_index = row_index.int().contiguous(), column_index.int().contiguous()
     return (
         _side_gradient(y, row, row_index, column, column_index),
         _side_gradient(x, column, column_index, row, row_index),

@@ -73,6 +73,6 @@ def hardest_gradient(
     from pcsr_fast.kernels.triton.scatter import hardest_gradients
 
     upstream = [part.float().contiguous() for part in (by_row, by_column)]
-    indices = [side.contiguous() for side in (row_index, column_index)]
+    indices = [side.int().contiguous() for side in (row_index, column_index)]
     dx, dy = hardest_gradients(*upstream, rows_in_memory(x), rows_in_memory(y), *indices)
     return dx, dy

@@ -11,8 +11,8 @@ from pcsr_fast.ops.cuda import search, triplet
 from pcsr_fast.ops.cuda.search import hardest_gradient
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from tests.kernels.cuda.problems import DTYPES, ORDERS, SIZES, make_triplets
-from tests.ops.launches import launches_of_torch
 from tests.ops.tools import FORWARD, assert_as_good, assert_same_bits, guarded_memory
+from tests.ops.triplet_costs import extra_bytes, launches_of_torch
 from tests.ops.triplets import check_against_float64
 
 
@@ -109,4 +109,9 @@ def test_launches_are_those_that_the_prediction_counts(emulated, monkeypatch):
     counts = {"hardest": 3, "side_gradient": 1}  # a search is unpacked for rows and for columns
     monkeypatch.setattr(search, "call", lambda name, *_: kernels.append(counts[name]))
     torches = launches_of_torch(triplet.triplet, search.hardest_gradient, "cuda")
-    assert torches - TRIPLET_SORTS["cuda"][0] + sum(kernels) // 2 == TRIPLET_LAUNCHES["cuda"]
+    assert torches - TRIPLET_SORTS[0] + sum(kernels) // 2 == TRIPLET_LAUNCHES["cuda"]
+
+
+def test_a_step_needs_little_memory(emulated, monkeypatch):
+    monkeypatch.setattr(search, "call", lambda *_: None)
+    assert 2e6 < extra_bytes("cuda") < 4e6

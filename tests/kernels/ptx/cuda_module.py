@@ -131,7 +131,7 @@ class CudaModule:
     def side_gradient(self, queue, matrix, kind, plan, out) -> int:
         name, element = TYPES[kind]
         count, width = matrix[1], matrix[2]
-        kinds = (np.float32, np.int64, np.float32, np.int64, np.int64)
+        kinds = (np.float32, np.int32, np.float32, np.int32, np.int64)
         given = [memory(address, count, kind) for address, kind in zip(plan, kinds, strict=True)]
         data = embeddings(matrix, np.dtype(element).itemsize).values[0]
         side = Struct("PqqqPPPPPP", (data, matrix[3], count, width, *given, fresh(out, count * width, element)))

@@ -121,8 +121,8 @@ def _gradients(dtype: torch.dtype, gradient: Callable[..., Any], unused: int, va
     count = 20
     by_row, by_column = rows(1, count, FP32)[0], rows(1, count, FP32, seed=1)[0]
     by_row[unused] = by_column[unused] = by_column[5] = by_row[6] = 0.0
-    chosen = torch.full((count,), 4), torch.arange(count) // 2 + 8
-    chosen[0][:3], chosen[0][3:7] = torch.tensor([1, 0, 19]), 7
+    chosen = torch.full((count,), 4, dtype=torch.int32), torch.arange(count, dtype=torch.int32) // 2 + 8
+    chosen[0][:3], chosen[0][3:7] = torch.tensor([1, 0, 19], dtype=torch.int32), 7
     for width in (5, 1030):
         sides = rows(count, width, dtype), rows(count, width, dtype, seed=1)
         for side in sides:

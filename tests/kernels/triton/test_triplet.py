@@ -20,8 +20,8 @@ from pcsr_fast.ops.triton import search, triplet
 from pcsr_fast.ops.triton.arguments import DTYPES
 from pcsr_fast.reference.hinge import MARGIN_MODES
 from tests.kernels.triton.plans import FUSED, SCHEDULES
-from tests.ops.launches import launches_of_torch
 from tests.ops.tools import group_ids
+from tests.ops.triplet_costs import extra_bytes, launches_of_torch
 from tests.ops.triplets import check_against_float64, make_triplets
 from tests.tools.triton_sanitizer import sanitized
 
@@ -125,4 +125,9 @@ def test_launches_are_those_that_the_prediction_counts(monkeypatch: pytest.Monke
     monkeypatch.setattr(GridExecutor, "__call__", lambda self, *_, **__: kernels.append(self.fn.__name__))
     torches = launches_of_torch(triplet.triplet, search.hardest_gradient, "triton")
     assert len(kernels) % 2 == 0  # twice, around and inside
-    assert torches - TRIPLET_SORTS["triton"][0] + len(kernels) // 2 == TRIPLET_LAUNCHES["triton"]
+    assert torches - TRIPLET_SORTS[0] + len(kernels) // 2 == TRIPLET_LAUNCHES["triton"]
+
+
+def test_a_step_needs_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GridExecutor, "__call__", lambda *_, **__: None)
+    assert 2e6 < extra_bytes("triton") < 4e6
