@@ -104,6 +104,7 @@ def test_predictions_stand_beside_floors_and_are_called_so():
     for one in predictions(tables):
         assert one.seconds >= one.floor
         assert one.seconds == sum(phase.seconds(H100) for phase in one.phases)
+        assert one.target is None or one.seconds <= one.target
     text = prediction_table(tables)
     assert text.startswith("PREDICTED")
     assert "nobody has measured" in text

@@ -66,7 +66,10 @@ def _cuda_search(machine: Machine, name: str) -> None:
             x, y = opposed(rows(70, width, dtype, stride), rows(70, width, dtype, stride, seed=1))
             margin = rows(70, 70, FP32).contiguous()
             search(x, y, None, precision, margin if shift == "matrix" else margin[0], shift)
-        search(*opposed(rows(FEW, 9, dtype), rows(FEW, 9, dtype, seed=1)), None, precision)
+        x, y = opposed(rows(FEW, 9, dtype), rows(FEW, 9, dtype, seed=1))
+        search(x, y, None, precision)
+        x[2, 0] = torch.nan
+        search(x, y, None, precision)
         x, y = opposed(long_rows(130, dtype), long_rows(70, dtype, 1))
         search(x, y, (ids(130, 1), ids(70, 1)), precision)
     keys = torch.arange(1, ROUNDS + 1) << 32
@@ -163,10 +166,10 @@ def _fits(values: Tensor) -> None:
         call("two_means", line.device, line.data_ptr(), sums.data_ptr(), len(line), 20, centres.data_ptr())
 
 
-def _triton_search(machine: Machine, dtype: torch.dtype, plan: Plan) -> None:
+def _triton_search(machine: Machine, dtype: torch.dtype, plan: Plan, most: int = 70) -> None:
     with triton_interpreting(machine, plan):
         for width, stride in ((70, 71), (80, 96)):
-            for count in (70, 2, 3):
+            for count in (most, 2, 3):
                 x, y = opposed(rows(count, width, dtype, stride), rows(40, width, dtype, stride, seed=1))
                 if count == 3:
                     x[1, 0] = torch.nan
@@ -237,6 +240,7 @@ CASES: dict[str, Case] = {
     "triton search float16": (lambda machine: _triton_search(machine, FP16, SMALL), ("search",)),
     "triton search float32": (lambda machine: _triton_search(machine, FP32, SMALL), ("search",)),
     "triton search tf32x3": (lambda machine: _triton_search(machine, FP32, THREE_PASSES), ("search",)),
+    "triton search tall": (lambda machine: _triton_search(machine, BF16, TALL, 270), ("search",)),
     "triton search chunked": (lambda machine: _triton_search(machine, FP32, CHUNKED), ("search",)),
     "triton margins float32": (lambda machine: _triton_margins(machine, FP32), ("search",)),
     "triton gradient bfloat16": (lambda machine: _triton_gradients(machine, BF16), ("scatter",)),
