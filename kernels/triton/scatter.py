@@ -32,7 +32,6 @@ def scatter_kernel(
     order,
     edges,
     out,
-    N,
     D,
     stride,
     out_stride,
@@ -61,7 +60,7 @@ def scatter_kernel(
 def _runs(chosen: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
     """Anchors sorted by what they chose, and where the run of each of `numbers` begins, which is where another ends."""
     ascending, order = torch.sort(chosen, stable=True)
-    return order, torch.searchsorted(ascending, numbers, out_int32=True)
+    return order, torch.searchsorted(ascending, numbers)
 
 
 def _side(values: Tensor, gathered: Tensor, scattered: Tensor, chosen: Tensor, order: Tensor, edges: Tensor) -> Tensor:
@@ -76,7 +75,6 @@ def _side(values: Tensor, gathered: Tensor, scattered: Tensor, chosen: Tensor, o
         order,
         edges,
         out,
-        count,
         width,
         values.stride(0),
         out.stride(0),

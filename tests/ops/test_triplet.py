@@ -126,6 +126,20 @@ def test_a_gradient_for_one_input_alone(backend, side):
     torch.testing.assert_close(alone, truth[("x", "y", "margin").index(side) + 1])
 
 
+@pytest.mark.parametrize("part", [0, 1])
+@pytest.mark.parametrize(("mode", "negatives", "backend"), CASES)
+def test_a_gradient_of_one_part_alone(mode, negatives, backend, part):
+    """That of both parts, less what the other part alone has; negatives have no gradient."""
+    problem = make_triplets(5, 33, 8, torch.float64, mode, negatives)
+    inputs = [getattr(problem, name).requires_grad_() for name in ("x", "y", "margin")]
+    op = torch.ops.pcsr_fast.triplet.default
+    parts = op(*arguments(op, **problem.options | {"x": problem.x, "y": problem.y}, backend=backend))
+    assert [value.requires_grad for value in parts] == [True, True, False, False]
+    one, other, both = (gradients(losses, inputs) for losses in (parts[part], parts[1 - part], parts[0] + parts[1]))
+    for alone, rest, together in zip(one, other, both, strict=True):
+        torch.testing.assert_close(alone, together - rest)
+
+
 @pytest.mark.parametrize(("mode", "negatives", "backend"), CASES)
 def test_repeats_to_the_bit_on_any_number_of_threads(mode, negatives, backend):
     problem = make_triplets(3, 300, 64, torch.float32, mode, negatives)
