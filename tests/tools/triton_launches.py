@@ -110,10 +110,16 @@ def _sums(architecture: int | str) -> Iterator[None]:
             yield from _contrast(dtype, kind, plan)
 
 
+def _scattered(dtype: torch.dtype) -> object:
+    sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS, dtype=torch.int32)
+    return scatter.hardest_gradients(upstream, upstream, sides.x, sides.y, chosen, chosen)
+
+
 def few_launches(target: str) -> Iterator[None]:
-    """A representative part of `launches`: the bfloat16 search and what InfoNCE takes, forward and backward."""
+    """A representative part of `launches` in bfloat16: what the hardest negatives and InfoNCE take, forward and backward."""
     architecture = _architecture(target)
     yield search.hardest(_sides(torch.bfloat16), TABLE[architecture, "search"]["bfloat16"])
+    yield _scattered(torch.bfloat16)
     yield from _contrast(torch.bfloat16, "infonce", TABLE[architecture, "sums"]["bfloat16"])
 
 
@@ -127,8 +133,7 @@ def launches(target: str) -> Iterator[None]:
     yield from _of_scores(architecture)
     yield from _mixtures()
     for dtype in dict.fromkeys(DTYPES.values()):
-        sides, upstream, chosen = _sides(dtype), torch.ones(ROWS), torch.arange(ROWS, dtype=torch.int32)
-        yield scatter.hardest_gradients(upstream, upstream, sides.x, sides.y, chosen, chosen)
+        yield _scattered(dtype)
     yield from _heads(architecture)
 
 
