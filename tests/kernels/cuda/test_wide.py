@@ -44,6 +44,16 @@ def test_order_of_threads_and_blocks_changes_no_bit(dtype, monkeypatch):
             assert_same_bits(ours, theirs)
 
 
+@pytest.mark.parametrize("multiprocessors", [2, 3, 20])
+def test_the_number_of_clusters_changes_no_bit(multiprocessors, monkeypatch):
+    """Four pairs of tiles: two a cluster, one or two, and fewer clusters than the device could hold."""
+    problem = make_sides(torch.device("cpu"), 500, 200, 72, torch.bfloat16)
+    expected = problem.search("cuda")
+    monkeypatch.setenv("PCSR_EMULATION_MULTIPROCESSORS", str(multiprocessors))
+    for ours, theirs in zip(problem.search("cuda"), expected, strict=True):
+        assert_same_bits(ours, theirs)
+
+
 @pytest.mark.parametrize("mode", ["anchor", "row", "col", "matrix"])
 def test_losses_of_every_margin_mode(mode, monkeypatch):
     problem = make_triplets(torch.device("cpu"), 130, 72, torch.bfloat16, mode, "hardest")

@@ -57,13 +57,17 @@ inline int cudaGetDeviceCount(int* count) {
     *count = 1;
     return cudaSuccess;
 }
-// Two blocks a kernel at most, so that blocks take several tiles each; PCSR_EMULATION_CAPABILITY, of two digits.
+inline int cuda_setting(const char* name, int otherwise) {
+    const char* given = std::getenv(name);
+    return given ? std::atoi(given) : otherwise;
+}
+// One multiprocessor, or PCSR_EMULATION_MULTIPROCESSORS: few blocks, so that each takes several tiles;
+// PCSR_EMULATION_CAPABILITY, of two digits.
 inline int cudaDeviceGetAttribute(int* value, int attribute, int) {
-    const char* capability = std::getenv("PCSR_EMULATION_CAPABILITY");
-    const int number = capability ? std::atoi(capability) : 80;
-    *value = attribute == cudaDevAttrComputeCapabilityMajor   ? number / 10
-             : attribute == cudaDevAttrComputeCapabilityMinor ? number % 10
-                                                              : 1;
+    const int capability = cuda_setting("PCSR_EMULATION_CAPABILITY", 80);
+    *value = attribute == cudaDevAttrComputeCapabilityMajor   ? capability / 10
+             : attribute == cudaDevAttrComputeCapabilityMinor ? capability % 10
+                                                              : cuda_setting("PCSR_EMULATION_MULTIPROCESSORS", 1);
     return cudaSuccess;
 }
 inline int cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned, unsigned long long,
