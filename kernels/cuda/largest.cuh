@@ -6,20 +6,15 @@
 
 namespace pcsr::cuda {
 
-// The largest of what lanes `first`, `2 first`, ... below `end` apart hold.
-__device__ __forceinline__ float largest_of_lanes(float score, int first, int end) {
-    for (int offset = first; offset < end; offset *= 2) {
-        score = larger(score, __shfl_xor_sync(WARP, score, offset));
-    }
-    return score;
-}
-__device__ __forceinline__ int least_of_lanes(int place, int first, int end) {
-    for (int offset = first; offset < end; offset *= 2) {
-        const int other = __shfl_xor_sync(WARP, place, offset);
-        place = other < place ? other : place;
-    }
-    return place;
-}
+// For `combine_lanes`: the largest score, NaN if one is, and the first place.
+struct Largest {
+    using Value = float;
+    static __device__ __forceinline__ float combine(float a, float b) { return larger(a, b); }
+};
+struct First {
+    using Value = int;
+    static __device__ __forceinline__ int combine(int a, int b) { return a < b ? a : b; }
+};
 
 // The largest of a thread's scores at(0), at(1), ..., NaN if one is.
 template <int COUNT, class At>
@@ -73,9 +68,9 @@ __device__ __forceinline__ void reduce_columns(const typename Layout::Fragments&
 #pragma unroll
     for (int column = 0; column < COLUMNS; ++column) {
         const auto at = [&](int k) { return sums[k / 2][column / 2][k % 2 * 2 + column % 2]; };
-        const float largest = largest_of_lanes(largest_of<ROWS>(at), 4, 32);
+        const float largest = combine_lanes<Largest>(largest_of<ROWS>(at), 4, 32);
         const int row = first_of<NANS, ROWS>(at, largest, [](int k) { return k / 2 * 16 + k % 2 * 8; });
-        kept.add(column, largest, least_of_lanes(place.row + row, 4, 32),
+        kept.add(column, largest, combine_lanes<First>(place.row + row, 4, 32),
                  [&](int number, Key key) { columns[place.column_of(number / 2, number % 2)] = key; });
     }
 }
@@ -94,11 +89,11 @@ __device__ __forceinline__ void reduce_to_largest(const typename Layout::Fragmen
     for (int k = 0; k < ROWS; ++k) {
         const auto at = [&](int column) { return sums[k / 2][column / 2][k % 2 * 2 + column % 2]; };
         const auto place_of = [](int column) { return column / 2 * 8 + column % 2; };
-        const float largest = largest_of_lanes(largest_of<COLUMNS>(at), 1, 4);
+        const float largest = combine_lanes<Largest>(largest_of<COLUMNS>(at), 1, 4);
         const bool nan = __ballot_sync(WARP, largest != largest);
         const int column =
             nan ? first_of<true, COLUMNS>(at, largest, place_of) : first_of<false, COLUMNS>(at, largest, place_of);
-        kept.add(k, largest, least_of_lanes(place.column + column, 1, 4), [&](int number, Key key) {
+        kept.add(k, largest, combine_lanes<First>(place.column + column, 1, 4), [&](int number, Key key) {
             if (lane % 4 < LANES) {
                 rows[place.row_of(number / 2, number % 2 * 2)] = key;
             }

@@ -66,8 +66,8 @@ __device__ __forceinline__ void reduce_fragments(const typename Layout::Fragment
 }
 
 // `Reduction`: what one row or column of the matrix is described by (Staged, load_row, load_column), how a score
-// changes the values of its row and column (add), how two values become one, and where the tile's go. By the threads
-// that hold the tile; `shared` has room for REDUCTION_BYTES.
+// changes the values of its row and column (add, or a reduce_fragments of its own), how two values become one, and
+// where the tile's go. By the threads that hold the tile; `shared` has room for REDUCTION_BYTES.
 template <class Layout, class Reduction>
 __device__ __forceinline__ void reduce_tile(typename Layout::Fragments& sums, const Tile& tile,
                                             const Reduction& reduction, unsigned char* shared) {

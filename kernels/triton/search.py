@@ -150,10 +150,10 @@ def hardest(
     takes the scores of pairs as they are computed for the search. Values -infinity, indices -1 without a negative.
     """
     by_row, by_column = _bests(*sides.shape, sides.x.device)
-    if own is not None and plan.schedule == "fused" and sides.y is not None:
-        own_scores(sides, plan, out=own)
     for rows, source in sources(sides, plan):
-        if own is not None and (plan.schedule == "chunked" or sides.y is None):
+        if own is not None and source.y is not None:
+            own_scores(sides, plan, out=own)
+        elif own is not None:
             own[rows] = source.x.diagonal(rows.start)
         here = margin if margin is None or shift == "col" else margin[rows]
         _launch(plan, source, sides.ids_of(rows), here, shift, (by_row[rows], by_column), rows.start)
